@@ -256,6 +256,9 @@ pub struct LocalEndpoint {
     /// "ready", or what it waits for.
     #[prost(string, tag = "11")]
     pub state: ::prost::alloc::string::String,
+    /// The node the endpoint runs on.
+    #[prost(string, tag = "12")]
+    pub node_name: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetFeaturesRequest {}
@@ -277,6 +280,9 @@ pub struct Feature {
     /// What follows from its absence.
     #[prost(string, tag = "4")]
     pub consequence: ::prost::alloc::string::String,
+    /// The node this was found on.
+    #[prost(string, tag = "5")]
+    pub node_name: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 pub mod agent_client {

@@ -63,6 +63,8 @@ pub struct RuleInfo {
     pub refs: Vec<RuleRef>,
     /// Bodies of the `flow.Policy` messages for `refs`, one per distinct policy.
     pub encoded_policies: Vec<Bytes>,
+    /// Bodies of the `fathom.v1.RuleRef` messages for `refs`, in their order.
+    pub encoded_refs: Vec<Bytes>,
 }
 
 /// A device of a local endpoint.

@@ -44,4 +44,15 @@ pub const DESCRIPTORS: &[u8] = include_bytes!("gen/descriptors.bin");
 
 mod raw;
 
+pub mod connect;
+pub mod filter;
+pub mod json;
+pub mod names;
+pub mod peek;
+pub mod response;
+pub mod time;
+pub mod uuid;
+pub mod write;
+
+pub use filter::{Filter, FilterError, FlowView, Side};
 pub use raw::Raw;

@@ -49,6 +49,7 @@ pub mod filter;
 pub mod json;
 pub mod names;
 pub mod peek;
+pub mod serve;
 pub mod response;
 pub mod time;
 pub mod uuid;

@@ -1,0 +1,228 @@
+//! Serving gRPC on TCP and on unix sockets: what the agent and the relay do alike.
+//!
+//! Flows are not for everybody: a TCP listener is loopback, or has TLS, or was told `--tls off`;
+//! a unix socket is its owner's alone.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tonic::service::Routes;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+
+/// Why something can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("listen address {address:?}: {source}")]
+    Resolve { address: String, source: std::io::Error },
+    #[error("cannot listen on {address}: {source}")]
+    Bind { address: SocketAddr, source: std::io::Error },
+    #[error(
+        "refusing to serve {address} without TLS: anyone who reaches it could read all flows. \
+         Give a certificate and key, listen on loopback, or say --tls off"
+    )]
+    Exposed { address: SocketAddr },
+    #[error("cannot make unix socket {}: {source}", path.display())]
+    Socket { path: PathBuf, source: std::io::Error },
+    #[error("unix socket {}: another process is serving it", path.display())]
+    InUse { path: PathBuf },
+    #[error("cannot read {what} {}: {source}", path.display())]
+    File { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("TLS set-up: {0}")]
+    Tls(tonic::transport::Error),
+    #[error("serving: {0}")]
+    Serve(tonic::transport::Error),
+}
+
+/// Certificate files of a server.
+#[derive(Clone, Debug, Default)]
+pub struct TlsFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    /// Clients must show a certificate of this CA.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Sockets that are open and ready to be served.
+pub struct Listeners {
+    tcp: Vec<TcpListener>,
+    unix: Vec<(PathBuf, UnixListener)>,
+    tls: Option<ServerTlsConfig>,
+}
+
+impl Listeners {
+    /// Opens all of them, or none.
+    ///
+    /// # Errors
+    /// See [`ServeError`]; each names the address or path, and what to do.
+    pub async fn bind(
+        tcp: &[String],
+        unix: &[PathBuf],
+        tls: Option<&TlsFiles>,
+        tls_off: bool,
+    ) -> Result<Self, ServeError> {
+        let tls = tls.map(load).transpose()?;
+        let mut bound = Listeners { tcp: Vec::new(), unix: Vec::new(), tls };
+        for text in tcp.iter().filter(|text| !text.is_empty()) {
+            let addresses: Vec<SocketAddr> = tokio::net::lookup_host(text)
+                .await
+                .map_err(|source| ServeError::Resolve { address: text.clone(), source })?
+                .collect();
+            for address in addresses {
+                if !address.ip().is_loopback() && bound.tls.is_none() && !tls_off {
+                    return Err(ServeError::Exposed { address });
+                }
+                let listener =
+                    TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })?;
+                bound.tcp.push(listener);
+            }
+        }
+        for path in unix {
+            let listener = bind_unix(path, 0o600).await?;
+            bound.unix.push((path.clone(), listener));
+        }
+        Ok(bound)
+    }
+
+    /// Addresses as bound: port 0 has become a real one.
+    pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
+        self.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// Serves `routes` on all sockets until `shutdown` turns true; then open calls have `drain` to
+    /// end by themselves. Unix sockets are removed.
+    ///
+    /// # Errors
+    /// The first listener that failed.
+    pub async fn serve(
+        self,
+        routes: Routes,
+        shutdown: tokio::sync::watch::Receiver<bool>,
+        drain: Duration,
+    ) -> Result<(), ServeError> {
+        let until = |mut shutdown: tokio::sync::watch::Receiver<bool>| async move {
+            // A sender that is gone means the same.
+            let _ = shutdown.wait_for(|down| *down).await;
+        };
+        let mut servers = tokio::task::JoinSet::new();
+        for listener in self.tcp {
+            let mut server = builder();
+            if let Some(tls) = &self.tls {
+                server = server.tls_config(tls.clone()).map_err(ServeError::Tls)?;
+            }
+            let incoming = TcpListenerStream::new(listener);
+            servers.spawn(
+                server.add_routes(routes.clone()).serve_with_incoming_shutdown(incoming, until(shutdown.clone())),
+            );
+        }
+        let mut paths = Vec::new();
+        for (path, listener) in self.unix {
+            paths.push(path);
+            let incoming = UnixListenerStream::new(listener);
+            servers.spawn(
+                builder()
+                    .add_routes(routes.clone())
+                    .serve_with_incoming_shutdown(incoming, until(shutdown.clone())),
+            );
+        }
+        let late = async {
+            until(shutdown.clone()).await;
+            tokio::time::sleep(drain).await;
+        };
+        let all = async {
+            while let Some(ended) = servers.join_next().await {
+                if let Ok(Err(error)) = ended {
+                    return Err(ServeError::Serve(error));
+                }
+            }
+            Ok(())
+        };
+        let result = tokio::select! {
+            result = all => result,
+            () = late => Ok(()),
+        };
+        for path in paths {
+            let _ = std::fs::remove_file(path);
+        }
+        result
+    }
+}
+
+fn builder() -> Server {
+    Server::builder()
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .tcp_nodelay(true)
+}
+
+/// Makes a unix socket with the given mode. A socket nobody serves any more is replaced.
+///
+/// # Errors
+/// [`ServeError::InUse`] when somebody answers on it, else what the system said.
+pub async fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener, ServeError> {
+    let failed = |source| ServeError::Socket { path: path.to_owned(), source };
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(failed)?;
+    }
+    if path.exists() {
+        match UnixStream::connect(path).await {
+            Ok(_) => return Err(ServeError::InUse { path: path.to_owned() }),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path).map_err(failed)?;
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+    Ok(listener)
+}
+
+fn load(files: &TlsFiles) -> Result<ServerTlsConfig, ServeError> {
+    let read = |what, path: &Path| {
+        std::fs::read(path).map_err(|source| ServeError::File { what, path: path.to_owned(), source })
+    };
+    let identity = Identity::from_pem(read("certificate", &files.cert)?, read("key", &files.key)?);
+    let mut config = ServerTlsConfig::new().identity(identity);
+    if let Some(ca) = &files.client_ca {
+        config = config.client_ca_root(Certificate::from_pem(read("client CA", ca)?));
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_is_not_loopback_needs_tls_or_an_explicit_off() {
+        let exposed = ["0.0.0.0:0".to_owned()];
+        let refused = Listeners::bind(&exposed, &[], None, false).await.err().unwrap();
+        assert!(refused.to_string().contains("--tls off"), "{refused}");
+        assert!(Listeners::bind(&exposed, &[], None, true).await.is_ok());
+        assert!(Listeners::bind(&["127.0.0.1:0".to_owned()], &[], None, false).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/fathom.sock");
+        drop(bind_unix(&path, 0o600).await.unwrap());
+        let live = bind_unix(&path, 0o600).await.expect("stale one replaced");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(matches!(bind_unix(&path, 0o600).await, Err(ServeError::InUse { .. })));
+        drop(live);
+    }
+
+    #[tokio::test]
+    async fn a_missing_certificate_is_named() {
+        let files = TlsFiles { cert: "/nonexistent/a.crt".into(), key: "/nonexistent/a.key".into(), client_ca: None };
+        let error = Listeners::bind(&[], &[], Some(&files), false).await.err().unwrap();
+        assert!(error.to_string().contains("/nonexistent/a.crt"), "{error}");
+    }
+}

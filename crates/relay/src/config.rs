@@ -1,0 +1,141 @@
+//! What the relay can be told: flags, and the same as FATHOM_ environment variables.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+/// Fans in every node's flows and serves them as one stream.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "fathom-relay", version, about, long_about = None)]
+pub struct Config {
+    /// Address to serve gRPC on; loopback unless TLS is set up or --tls off says it may be read by anyone
+    #[arg(long, env = "FATHOM_LISTEN", default_value = "127.0.0.1:4245", value_name = "HOST:PORT")]
+    pub listen: Vec<String>,
+
+    /// Unix socket to serve gRPC on as well
+    #[arg(long, env = "FATHOM_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// Address of /metrics, /healthz and /readyz; empty = none
+    #[arg(long, env = "FATHOM_METRICS_LISTEN", default_value = "127.0.0.1:9966", value_name = "HOST:PORT")]
+    pub metrics_listen: String,
+
+    /// An agent, by name and target; may be given several times
+    #[arg(long = "peer", env = "FATHOM_PEERS", value_delimiter = ',', value_name = "NAME=TARGET")]
+    pub peers: Vec<String>,
+
+    /// Where to ask for the list of agents: host:port, tls://host:port or unix:///path
+    #[arg(long, env = "FATHOM_PEER_SERVICE", value_name = "TARGET")]
+    pub peer_service: Option<String>,
+
+    /// Name the relay gives itself in its own messages
+    #[arg(long, env = "FATHOM_RELAY_NAME", default_value = "relay", value_name = "NAME")]
+    pub relay_name: String,
+
+    /// How long a flow is held for nodes that could still deliver an earlier one, when following
+    #[arg(long, env = "FATHOM_MERGE_WAIT", default_value = "50ms", value_parser = duration, value_name = "DURATION")]
+    pub merge_wait: Duration,
+
+    /// How long a request that does not follow waits for a slow node before it goes on without it
+    #[arg(long, env = "FATHOM_SLOW_NODE_WAIT", default_value = "1s", value_parser = duration, value_name = "DURATION")]
+    pub slow_node_wait: Duration,
+
+    /// When a request that does not follow ends although some node has not finished
+    #[arg(long, env = "FATHOM_NODE_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    pub node_timeout: Duration,
+
+    /// Longest pause between two tries to reach a node
+    #[arg(long, env = "FATHOM_RETRY_MAX", default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    pub retry_max: Duration,
+
+    #[command(flatten)]
+    pub tls: Tls,
+
+    /// How log lines look
+    #[arg(long, env = "FATHOM_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"], value_name = "FORMAT")]
+    pub log_format: String,
+}
+
+/// Certificates towards clients and towards agents.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Tls {
+    /// "off" lets clients read without TLS on addresses that are not loopback
+    #[arg(long = "tls", env = "FATHOM_TLS", default_value = "auto", value_parser = ["auto", "off"], value_name = "MODE")]
+    pub mode: String,
+
+    /// Certificate shown to clients (PEM)
+    #[arg(long, env = "FATHOM_TLS_CERT_FILE", requires = "tls_key_file", value_name = "PATH")]
+    pub tls_cert_file: Option<PathBuf>,
+
+    /// Key of that certificate (PEM)
+    #[arg(long, env = "FATHOM_TLS_KEY_FILE", requires = "tls_cert_file", value_name = "PATH")]
+    pub tls_key_file: Option<PathBuf>,
+
+    /// Clients must show a certificate of one of these CAs (PEM)
+    #[arg(long, env = "FATHOM_TLS_CLIENT_CA_FILE", requires = "tls_cert_file", value_name = "PATH")]
+    pub tls_client_ca_file: Option<PathBuf>,
+
+    /// CAs that agents' certificates are checked against (PEM); set = agents are dialled with TLS
+    #[arg(long, env = "FATHOM_TLS_AGENT_CA_FILE", value_delimiter = ',', value_name = "PATH")]
+    pub tls_agent_ca_file: Vec<PathBuf>,
+
+    /// Certificate shown to agents (PEM)
+    #[arg(long, env = "FATHOM_TLS_AGENT_CERT_FILE", requires = "tls_agent_key_file", value_name = "PATH")]
+    pub tls_agent_cert_file: Option<PathBuf>,
+
+    /// Key of that certificate (PEM)
+    #[arg(long, env = "FATHOM_TLS_AGENT_KEY_FILE", requires = "tls_agent_cert_file", value_name = "PATH")]
+    pub tls_agent_key_file: Option<PathBuf>,
+}
+
+/// The waits of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// See [`Config::merge_wait`].
+    pub merge_wait: Duration,
+    /// See [`Config::slow_node_wait`].
+    pub slow_node_wait: Duration,
+    /// See [`Config::node_timeout`].
+    pub node_timeout: Duration,
+    /// How long `--last N --follow` gathers history before it decides which N are the newest.
+    pub history_wait: Duration,
+}
+
+impl Config {
+    /// The waits, together.
+    pub fn timing(&self) -> Timing {
+        Timing {
+            merge_wait: self.merge_wait,
+            slow_node_wait: self.slow_node_wait,
+            node_timeout: self.node_timeout,
+            history_wait: self.merge_wait.max(Duration::from_millis(250)),
+        }
+    }
+}
+
+/// Parses "50ms", "1s", "2m".
+fn duration(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let n: u64 = digits.parse().map_err(|_| format!("{text:?}: want a number and a unit, as in 50ms, 1s or 2m"))?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(n)),
+        "s" => Ok(Duration::from_secs(n)),
+        "m" => Ok(Duration::from_secs(n * 60)),
+        _ => Err(format!("{text:?}: unit {unit:?} is none of ms, s, m")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_number_and_a_unit() {
+        assert_eq!(duration("50ms"), Ok(Duration::from_millis(50)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "5", "s", "5h", "-1s", "1.5s"] {
+            assert!(duration(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -14,7 +14,14 @@ pub fn timestamp(unix_ns: i64) -> Timestamp {
 /// Nanoseconds since the epoch; what does not fit (before 1677, after 2262) becomes the nearest end,
 /// so that order is kept.
 pub fn unix_ns(time: &Timestamp) -> i64 {
-    time.seconds.saturating_mul(NS_PER_S).saturating_add(i64::from(time.nanos))
+    match time.seconds.checked_mul(NS_PER_S).and_then(|ns| ns.checked_add(i64::from(time.nanos))) {
+        Some(ns) => ns,
+        // The last second before the lower end: its whole seconds don't fit, its nanoseconds do.
+        None => {
+            let wide = i128::from(time.seconds) * i128::from(NS_PER_S) + i128::from(time.nanos);
+            wide.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+        }
+    }
 }
 
 /// Nanoseconds since the epoch, negative before it; saturating as in [`unix_ns`].

@@ -5,7 +5,9 @@ use super::Target;
 /// What failed on the way to a server.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("{target:?} is not a server address (expected host:port, tls://host:port or unix:///path): {problem}")]
+    #[error(
+        "{target:?} is not a server address (expected host:port, tls://host:port or unix:///path): {problem}"
+    )]
     Target { target: String, problem: &'static str },
     #[error("cannot connect to {target}: {problem}")]
     Unreachable { target: String, problem: String },

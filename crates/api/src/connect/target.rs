@@ -27,7 +27,11 @@ impl Target {
         match self {
             Self::Tcp { host, port, tls } => {
                 let scheme = if *tls { "https" } else { "http" };
-                if host.contains(':') { format!("{scheme}://[{host}]:{port}") } else { format!("{scheme}://{host}:{port}") }
+                if host.contains(':') {
+                    format!("{scheme}://[{host}]:{port}")
+                } else {
+                    format!("{scheme}://{host}:{port}")
+                }
             }
             Self::Unix(path) => format!("unix://{}", path.display()),
         }
@@ -40,7 +44,11 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, ConnectError> {
         let fail = |problem| ConnectError::Target { target: text.to_owned(), problem };
         if let Some(path) = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:")) {
-            return if path.starts_with('/') { Ok(Self::Unix(path.into())) } else { Err(fail("the path must be absolute")) };
+            return if path.starts_with('/') {
+                Ok(Self::Unix(path.into()))
+            } else {
+                Err(fail("the path must be absolute"))
+            };
         }
         let (tls, address) = match text.split_once("://") {
             None => (false, text),
@@ -49,7 +57,11 @@ impl FromStr for Target {
             Some(_) => return Err(fail("unknown scheme")),
         };
         let (host, port) = address.rsplit_once(':').ok_or_else(|| fail("the port is missing"))?;
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(|| fail("the port is not a number from 1 to 65535"))?;
+        let port = port
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or_else(|| fail("the port is not a number from 1 to 65535"))?;
         let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         if host.is_empty() {
             return Err(fail("the host is missing"));
@@ -64,7 +76,11 @@ impl fmt::Display for Target {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             Self::Tcp { host, port, tls } => {
                 let scheme = if *tls { "tls://" } else { "" };
-                if host.contains(':') { write!(f, "{scheme}[{host}]:{port}") } else { write!(f, "{scheme}{host}:{port}") }
+                if host.contains(':') {
+                    write!(f, "{scheme}[{host}]:{port}")
+                } else {
+                    write!(f, "{scheme}{host}:{port}")
+                }
             }
         }
     }

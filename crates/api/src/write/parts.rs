@@ -14,12 +14,29 @@ pub enum L4 {
     #[default]
     None,
     /// Flags as in [`crate::names::tcp_flag`]; `None` when no packet was seen (socket events).
-    Tcp { source_port: u16, destination_port: u16, flags: Option<u16> },
-    Udp { source_port: u16, destination_port: u16 },
+    Tcp {
+        source_port: u16,
+        destination_port: u16,
+        flags: Option<u16>,
+    },
+    Udp {
+        source_port: u16,
+        destination_port: u16,
+    },
     /// `chunk_type` is a number of [`crate::flow::SctpChunkType`].
-    Sctp { source_port: u16, destination_port: u16, chunk_type: i32 },
-    Icmpv4 { kind: u8, code: u8 },
-    Icmpv6 { kind: u8, code: u8 },
+    Sctp {
+        source_port: u16,
+        destination_port: u16,
+        chunk_type: i32,
+    },
+    Icmpv4 {
+        kind: u8,
+        code: u8,
+    },
+    Icmpv6 {
+        kind: u8,
+        code: u8,
+    },
 }
 
 /// The policies that decided. Bodies of `flow.Policy` messages, as `RuleInfo::encoded_policies` holds them.
@@ -81,6 +98,8 @@ pub struct FlowParts<'a> {
     pub source_xlated: Option<IpAddr>,
     pub encrypted: bool,
     pub l4: L4,
+    /// Names a packet without a transport header in the summary; 0 = not known.
+    pub ethertype: u16,
     /// Body of a `flow.Endpoint` message.
     pub source: Option<&'a [u8]>,
     pub destination: Option<&'a [u8]>,
@@ -125,6 +144,7 @@ impl<'a> FlowParts<'a> {
             source_xlated: None,
             encrypted: false,
             l4: L4::None,
+            ethertype: 0,
             source: None,
             destination: None,
             flow_type: 0,

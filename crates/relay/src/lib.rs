@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod backoff;
 pub mod config;
+pub mod dial;
 pub mod events;
 pub mod fanout;
 pub mod merge;
@@ -15,6 +16,7 @@ pub mod metrics;
 pub mod notes;
 pub mod peers;
 pub mod pool;
+pub mod run;
 pub mod service;
 pub mod window;
 pub mod wire;

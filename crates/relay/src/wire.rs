@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn a_missing_node_name_is_added_without_touching_the_rest() {
         let bare = GetFlowsResponse {
-            response_types: Some(ResponseTypes::Flow(Box::default())),
+            response_types: Some(ResponseTypes::Flow(Default::default())),
             node_name: String::new(),
             time: Some(timestamp(5)),
         };

@@ -59,21 +59,21 @@ impl Observer for Synthetic {
     }
 
     async fn get_nodes(&self, _: Request<GetNodesRequest>) -> Result<Response<GetNodesResponse>, Status> {
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     async fn get_namespaces(
         &self,
         _: Request<GetNamespacesRequest>,
     ) -> Result<Response<GetNamespacesResponse>, Status> {
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 
     async fn server_status(
         &self,
         _: Request<ServerStatusRequest>,
     ) -> Result<Response<ServerStatusResponse>, Status> {
-        Ok(Response::default())
+        Ok(Response::new(Default::default()))
     }
 }
 

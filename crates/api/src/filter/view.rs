@@ -89,7 +89,7 @@ pub trait FlowView {
 
     fn transport(&self) -> Option<Transport>;
 
-    /// Bits as in [`crate::names::tcp_flag`]; `None` when the flow is not TCP.
+    /// Bits as in [`crate::names::tcp_flag`]; `None` when the flow is not TCP or carries none.
     fn tcp_flags(&self) -> Option<u16>;
 
     /// `None` when it is not known which way the connection was opened.

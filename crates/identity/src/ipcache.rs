@@ -177,8 +177,8 @@ impl Applied {
 
     /// Records that the removals of a delta are done.
     pub fn note_removals(&mut self, delta: &Delta) {
-        delta.remove_addresses.iter().for_each(|address| drop(self.addresses.remove(address)));
-        delta.remove_prefixes.iter().for_each(|prefix| drop(self.prefixes.remove(prefix)));
+        delta.remove_addresses.iter().for_each(|address| _ = self.addresses.remove(address));
+        delta.remove_prefixes.iter().for_each(|prefix| _ = self.prefixes.remove(prefix));
     }
 }
 

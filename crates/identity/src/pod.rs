@@ -81,8 +81,8 @@ impl PodScope {
                 key::SERVICE_ACCOUNT => scope.service_account = value,
                 key::CLUSTER => scope.cluster = value,
                 name => match name.strip_prefix(key::NAMESPACE_LABEL_PREFIX) {
-                    Some(name) => drop(scope.namespace_labels.insert(name.into(), value)),
-                    None => drop(scope.labels.insert(label.key.clone(), value)),
+                    Some(name) => _ = scope.namespace_labels.insert(name.into(), value),
+                    None => _ = scope.labels.insert(label.key.clone(), value),
                 },
             }
         }

@@ -1,1 +1,41 @@
+//! Rules to table entries, and why a flow was decided so.
+//!
+//! Pure: knows nothing of Kubernetes clients, BPF, async or RPC.
+//!
+//! 1. [`spec::NetworkPolicy`] is what somebody wrote; [`Policy::parse`] makes of it what it means,
+//!    with a [`Problem`] for each thing that cannot be understood. Such a policy still restricts
+//!    the pods it selects; only the broken rule allows nothing.
+//! 2. [`World`] is who there is: identities with labels and named ports, and CIDR identities.
+//! 3. [`Compiler::compile`] makes the [`Table`] of one local identity: the kernel's keys and
+//!    entries, each with a rule id that [`RuleRegistry::resolve`] leads back to policy and rule.
+//! 4. [`lookup`] decides in the same numbered order as the kernel's `policy.h`.
+//!
+//! [`oracle`] says the same thing the slow way, for tests.
 #![forbid(unsafe_code)]
+
+mod audit;
+mod compile;
+mod lookup;
+pub mod oracle;
+mod parse;
+mod policy;
+mod ports;
+mod problem;
+mod rules;
+mod select;
+mod selector;
+pub mod spec;
+mod table;
+mod world;
+
+pub use audit::{Notice, audit};
+pub use compile::{Compiler, compile};
+pub use lookup::{Decision, Level, MatchType, Probe, Verdict, lookup};
+pub use policy::{IpBlock, Namespaces, Peer, Peers, Policy, PolicyMeta, PortMatch, Ports, Protocol, Rule};
+pub use policy::{asked_labels, required_prefixes};
+pub use ports::port_prefixes;
+pub use problem::{Effect, Fault, Problem};
+pub use rules::{RuleRef, RuleRegistry, RuleSet};
+pub use selector::{Requirement, Selector};
+pub use table::{ANY_IDENTITY, Action, Direction, DirectionState, Entry, PolicyKey, Table};
+pub use world::{NamedPort, PodFacts, World};

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+# The only door: everything this project does is a target here.
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo demo-down test lint bench verifier vm fuzz clean
+SHELL := /bin/bash
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## the binaries, unoptimised: target/debug/fathom, fathom-agent, fathom-relay, fathom-cni, fathom-lab
+	@ci/bootstrap
+	cargo build --workspace --bins
+
+demo: ## two nodes, a streaming platform, a policy that denies and stops denying (root); leaves the lab up
+	@ci/bootstrap
+	cargo build --workspace --bins
+	target/debug/fathom-lab demo up
+
+demo-down: ## removes every trace of the demo
+	@test ! -x target/debug/fathom-lab || target/debug/fathom-lab demo down
+
+test: ## every test: units, packet tables, namespaces, lab scenarios (root)
+	@ci/bootstrap
+	cargo build --workspace --bins
+	cargo test --workspace
+
+lint: ## formatting, clippy, boundaries between the rooms
+	@ci/bootstrap
+	ci/lint
+
+bench: ## the benchmarks of SPECIFICATION.md (root, takes minutes)
+	@ci/bootstrap --extras
+	cargo bench --workspace
+
+verifier: ## instructions processed per program on this kernel (root)
+	@ci/bootstrap
+	cargo run -q -p fathom-bpf --bin fathom-verifier
+
+vm: ## every program and packet table on Debian's 5.10, 6.1, 6.12 and newest kernels, under emulation
+	@ci/bootstrap --vm
+	ci/vm/matrix
+
+fuzz: ## the fuzz targets, 10 minutes each
+	@ci/bootstrap
+	ci/fuzz
+
+clean: ## what was built, downloaded and measured
+	cargo clean
+	rm -rf .cache

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * config.h: constants the loader sets before the verifier sees the programs, so
+ * that a branch they rule out costs nothing. Unit and flag stand beside each.
+ *
+ * Weak, because every .bpf.c that uses one carries the definition: the linker
+ * keeps one, and each file still loads on its own.
+ *
+ * Times are in ticks of 16 jiffies (clock.h): user space turns seconds into
+ * ticks with the running kernel's HZ. The defaults hold for HZ=250.
+ */
+#ifndef FATHOM_CONFIG_H
+#define FATHOM_CONFIG_H
+
+#include "uapi.h"
+
+#define FATHOM_CONFIG(type, name, value) \
+	const volatile type name SEC(".rodata") __weak = (value)
+
+#define EVENT_POLICY_CONNECTION 0
+#define EVENT_POLICY_PACKET 1
+
+#define FATHOM_DEFAULT_TICKS(seconds) ((seconds) * 250 / 16)
+
+/* EVENT_POLICY_*; --events */
+FATHOM_CONFIG(__u32, cfg_event_policy, EVENT_POLICY_CONNECTION);
+
+/* ticks between reports of a long-lived connection, per direction; --report-interval */
+FATHOM_CONFIG(__u32, cfg_report_ticks, FATHOM_DEFAULT_TICKS(5));
+
+/* ticks without a packet after which an entry counts as gone; --ct-timeout-… */
+FATHOM_CONFIG(__u32, cfg_ct_tcp_ticks, FATHOM_DEFAULT_TICKS(8000));
+FATHOM_CONFIG(__u32, cfg_ct_tcp_opening_ticks, FATHOM_DEFAULT_TICKS(60));
+FATHOM_CONFIG(__u32, cfg_ct_tcp_closing_ticks, FATHOM_DEFAULT_TICKS(10));
+FATHOM_CONFIG(__u32, cfg_ct_any_ticks, FATHOM_DEFAULT_TICKS(60));
+FATHOM_CONFIG(__u32, cfg_ct_icmp_ticks, FATHOM_DEFAULT_TICKS(60));
+
+/* ticks for which the ports of a first fragment are remembered; fixed, RFC 791 asks for 15 s */
+FATHOM_CONFIG(__u32, cfg_fragment_ticks, FATHOM_DEFAULT_TICKS(30));
+
+/* bytes waiting on the events lane beyond which its reader is woken; a quarter of the ring */
+FATHOM_CONFIG(__u32, cfg_events_wake_bytes, 4 << 20);
+
+#endif /* FATHOM_CONFIG_H */

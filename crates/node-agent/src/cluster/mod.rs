@@ -1,3 +1,8 @@
-//! Objects in: Kubernetes objects from a directory of YAML files, and what they amount to.
+//! Objects in: sources, conversion at the edge, the index, and the snapshot the joiner reads.
 
+pub mod convert;
+pub mod index;
+pub mod model;
 pub mod snapshot;
+pub mod source;
+pub mod yaml;

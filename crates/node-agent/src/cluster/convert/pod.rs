@@ -1,0 +1,162 @@
+//! Pods: addresses, labels, named ports, and the workload that runs them.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::{ConvertError, field};
+use crate::cluster::model::{NamedPort, Pod, Workload};
+
+/// Label a Deployment puts on the pods of each of its ReplicaSets.
+const TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// A Pod as the agent needs it.
+///
+/// # Errors
+/// An address, port or protocol that cannot be read.
+pub fn pod(object: core::Pod) -> Result<Pod, ConvertError> {
+    let metadata = object.metadata;
+    let spec = object.spec.unwrap_or_default();
+    let status = object.status.unwrap_or_default();
+    let finished = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    let ips = if finished { Vec::new() } else { addresses(&status)? };
+    let ready = status.conditions.as_ref().is_none_or(|conditions| {
+        conditions.iter().find(|c| c.type_ == "Ready").is_none_or(|c| c.status == "True")
+    });
+    Ok(Pod {
+        workload: workload(&metadata),
+        namespace: super::namespace_of(&metadata),
+        name: super::name_of(&metadata)?,
+        labels: metadata.labels.unwrap_or_default(),
+        service_account: spec.service_account_name.unwrap_or_default(),
+        node_name: spec.node_name.unwrap_or_default().into(),
+        host_network: spec.host_network.unwrap_or(false),
+        finished,
+        ready: ready && !finished,
+        ips,
+        ports: ports(&spec.containers)?,
+    })
+}
+
+/// `podIPs`, or the older `podIP` where that is all there is.
+fn addresses(status: &core::PodStatus) -> Result<Vec<IpAddr>, ConvertError> {
+    let mut ips = Vec::new();
+    for (i, entry) in status.pod_ips.iter().flatten().enumerate() {
+        ips.push(field::address(format!("status.podIPs[{i}].ip"), &entry.ip)?);
+    }
+    if let Some(ip) = status.pod_ip.as_deref().filter(|ip| !ip.is_empty()) {
+        let ip = field::address("status.podIP", ip)?;
+        if !ips.contains(&ip) {
+            ips.insert(0, ip);
+        }
+    }
+    Ok(ips)
+}
+
+fn ports(containers: &[core::Container]) -> Result<Vec<NamedPort>, ConvertError> {
+    let mut named = Vec::new();
+    for (c, container) in containers.iter().enumerate() {
+        for (p, port) in container.ports.iter().flatten().enumerate() {
+            let at = |name: &str| format!("spec.containers[{c}].ports[{p}].{name}");
+            let number = field::port(at("containerPort"), port.container_port)?;
+            let protocol = field::protocol(at("protocol"), port.protocol.as_deref())?;
+            if let Some(name) = &port.name {
+                named.push(NamedPort { name: name.clone(), port: number, protocol });
+            }
+        }
+    }
+    named.sort();
+    Ok(named)
+}
+
+/// The controller's name and kind. A ReplicaSet that a Deployment made carries the template hash at
+/// the end of its name: what people know is the Deployment. Likewise a CronJob's Job.
+fn workload(metadata: &ObjectMeta) -> Option<Workload> {
+    let owners = metadata.owner_references.as_deref()?;
+    let owner = owners.iter().find(|o| o.controller == Some(true)).or_else(|| owners.first())?;
+    let hash = metadata.labels.as_ref().and_then(|labels| labels.get(TEMPLATE_HASH));
+    let (name, kind) = match (owner.kind.as_str(), hash) {
+        ("ReplicaSet", Some(hash)) => {
+            match owner.name.strip_suffix(hash.as_str()).and_then(|rest| rest.strip_suffix('-')) {
+                Some(deployment) => (deployment, "Deployment"),
+                None => (owner.name.as_str(), "ReplicaSet"),
+            }
+        }
+        ("Job", _) => match scheduled_by(&owner.name) {
+            Some(cron_job) => (cron_job, "CronJob"),
+            None => (owner.name.as_str(), "Job"),
+        },
+        (kind, _) => (owner.name.as_str(), kind),
+    };
+    Some(Workload { name: name.into(), kind: kind.into() })
+}
+
+/// A CronJob names its Jobs `<name>-<minutes since 1970>`: eight digits at present.
+fn scheduled_by(job: &str) -> Option<&str> {
+    let (name, minutes) = job.rsplit_once('-')?;
+    (!name.is_empty() && minutes.len() == 8 && minutes.bytes().all(|b| b.is_ascii_digit())).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(value: serde_json::Value) -> Result<Pod, ConvertError> {
+        pod(serde_json::from_value(value).unwrap())
+    }
+
+    fn owned_by(kind: &str, name: &str, hash: Option<&str>) -> (String, String) {
+        let labels = hash.map(|hash| json!({ "pod-template-hash": hash })).unwrap_or(json!({}));
+        let pod = read(json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": "p", "labels": labels, "ownerReferences": [
+                { "apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "u", "controller": true } ] },
+        }));
+        let workload = pod.unwrap().workload.unwrap();
+        (workload.name.to_string(), workload.kind.to_string())
+    }
+
+    #[test]
+    fn the_workload_is_what_people_named() {
+        let of = |name: &str, kind: &str| (name.to_owned(), kind.to_owned());
+        assert_eq!(owned_by("ReplicaSet", "chat-relay-7d9f", Some("7d9f")), of("chat-relay", "Deployment"));
+        assert_eq!(owned_by("ReplicaSet", "bare", None), of("bare", "ReplicaSet"));
+        assert_eq!(owned_by("ReplicaSet", "bare-7d9f", Some("other")), of("bare-7d9f", "ReplicaSet"));
+        assert_eq!(owned_by("StatefulSet", "db", None), of("db", "StatefulSet"));
+        assert_eq!(owned_by("Job", "nightly-29384756", None), of("nightly", "CronJob"));
+        assert_eq!(owned_by("Job", "import-1", None), of("import-1", "Job"));
+    }
+
+    #[test]
+    fn a_finished_pod_gives_up_its_addresses_and_a_running_one_keeps_both_families() {
+        let with_phase = |phase: &str| {
+            read(json!({
+                "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p" },
+                "status": { "phase": phase, "podIP": "10.0.0.1",
+                            "podIPs": [{ "ip": "10.0.0.1" }, { "ip": "fd00::1" }] },
+            }))
+            .unwrap()
+        };
+        assert_eq!(with_phase("Running").ips.len(), 2);
+        for phase in ["Succeeded", "Failed"] {
+            let pod = with_phase(phase);
+            assert!(pod.ips.is_empty() && pod.finished && !pod.ready);
+        }
+    }
+
+    #[test]
+    fn a_wrong_address_or_port_is_named() {
+        let bad = read(json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p" },
+            "status": { "podIPs": [{ "ip": "10.0.0.1" }, { "ip": "10.0.0" }] },
+        }));
+        assert_eq!(bad.unwrap_err().to_string(), "status.podIPs[1].ip: \"10.0.0\" is no IP address");
+        let bad = read(json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p" },
+            "spec": { "containers": [{ "name": "c", "ports": [{ "name": "web", "containerPort": 70000 }] }] },
+        }));
+        assert!(bad.unwrap_err().to_string().starts_with("spec.containers[0].ports[0].containerPort: 70000"));
+    }
+}

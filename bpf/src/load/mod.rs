@@ -1,0 +1,169 @@
+//! The object into the kernel: configured, checked by the verifier, its maps found again or made.
+
+mod config;
+mod pins;
+mod program;
+mod tunables;
+
+use std::collections::HashMap;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use libbpf_rs::skel::{OpenSkel as _, Skel as _, SkelBuilder as _};
+use libbpf_rs::MapCore as _;
+
+pub use config::{EventPolicy, LoadConfig, PeerAddress, Sizes, Timeouts};
+pub use pins::remove_pins;
+use pins::Pins;
+pub use program::Program;
+
+use crate::attach::Links;
+use crate::error::{Error, IoContext as _, Result};
+use crate::log;
+use crate::maps::Maps;
+use crate::probe::Features;
+use crate::ring::Reader;
+use crate::skel::{FathomSkelBuilder, OpenFathomSkel};
+
+/// Programs and maps in the kernel.
+///
+/// Dropping it closes descriptors and no more: what is pinned stays and goes on working.
+#[derive(Debug)]
+pub struct Datapath {
+    programs: HashMap<Program, OwnedFd>,
+    maps: Maps,
+    events: OwnedFd,
+    drops: OwnedFd,
+    links: Links,
+    features: Features,
+}
+
+impl Datapath {
+    /// Loads the programs, with the pinned maps of an earlier process where there are any.
+    ///
+    /// Nothing is attached, and what an earlier process attached goes on with its own programs on
+    /// the same maps until [`Datapath::attach_endpoint`] and [`Datapath::attach_cgroup`] replace
+    /// them. Links whose device or cgroup is gone are removed.
+    ///
+    /// # Errors
+    /// - [`Error::Setting`] for a value out of range,
+    /// - [`Error::NoBpffs`] and [`Error::IncompatiblePin`] about the pin directory,
+    /// - [`Error::Load`] with the kernel's words when it refuses a program.
+    pub fn load(config: &LoadConfig) -> Result<Self> {
+        Self::load_with(config, Features::probe())
+    }
+
+    /// [`Datapath::load`] as if the kernel could do just this: for tests of the fallbacks.
+    ///
+    /// # Errors
+    /// As for [`Datapath::load`].
+    pub fn load_with(config: &LoadConfig, features: Features) -> Result<Self> {
+        log::install();
+        config.check()?;
+        let pins = match &config.pin_dir {
+            Some(dir) => Some(Pins::open(dir, config.replace_incompatible)?),
+            None => None,
+        };
+
+        let mut storage = MaybeUninit::uninit();
+        let mut open = FathomSkelBuilder::default().open(&mut storage).map_err(Error::Open)?;
+        tunables::set(&mut open, config, &features)?;
+        size_and_reuse(&mut open, config, pins.as_ref())?;
+        let (loaded, log) = log::capture(|| open.load());
+        let skel = loaded.map_err(|source| Error::Load { source, log })?;
+
+        // From here on descriptors are all that is needed; the object goes at the end of this scope.
+        let mut programs = HashMap::new();
+        for program in skel.object().progs() {
+            let known = Program::ALL.into_iter().find(|known| program.name() == known.name());
+            if let Some(known) = known {
+                programs.insert(known, duplicate(program.as_fd(), known.name())?);
+            }
+        }
+        let mut fds = HashMap::new();
+        for map in skel.object().maps() {
+            let name = map.name().to_string_lossy().into_owned();
+            if is_internal(&name) {
+                continue;
+            }
+            let fd = duplicate(map.as_fd(), &name)?;
+            if let Some(pins) = &pins {
+                pins.keep(&name, &fd)?;
+            }
+            fds.insert(name, fd);
+        }
+        let mut ring = |name: &str| {
+            let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+            fds.remove(name).ok_or_else(missing).context(|| format!("find ring {name}"))
+        };
+        let (events, drops) = (ring("events")?, ring("drops")?);
+        let datapath = Self {
+            programs,
+            maps: Maps::new(fds, config.sizes.policy_entries)?,
+            events,
+            drops,
+            links: Links::new(pins.as_ref().map(Pins::links_dir)),
+            features,
+        };
+        datapath.sweep_links()?;
+        Ok(datapath)
+    }
+
+    /// The tables.
+    pub fn maps(&self) -> &Maps {
+        &self.maps
+    }
+
+    /// What the kernel can do, as the loader found it.
+    pub fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// A reader of both lanes. Have one at a time: readers share the kernel's position.
+    ///
+    /// # Errors
+    /// When the rings can't be mapped.
+    pub fn reader(&self) -> Result<Reader> {
+        let ring = |fd: &OwnedFd| duplicate(fd.as_fd(), "ring");
+        Reader::new(ring(&self.events)?, ring(&self.drops)?)
+    }
+
+    pub(crate) fn program(&self, program: Program) -> BorrowedFd<'_> {
+        // `load` fails before this when the object lacks one: a test loads it.
+        self.programs[&program].as_fd()
+    }
+
+    pub(crate) fn links(&self) -> &Links {
+        &self.links
+    }
+}
+
+fn duplicate(fd: BorrowedFd<'_>, what: &str) -> Result<OwnedFd> {
+    fd.try_clone_to_owned().context(|| format!("duplicate the descriptor of {what}"))
+}
+
+/// Sizes each map as configured, then points it at its pin.
+fn size_and_reuse(
+    open: &mut OpenFathomSkel<'_>,
+    config: &LoadConfig,
+    pins: Option<&Pins>,
+) -> Result<()> {
+    for mut map in open.open_object_mut().maps_mut() {
+        let name = map.name().to_string_lossy().into_owned();
+        if is_internal(&name) {
+            continue;
+        }
+        if let Some(size) = config.sizes.of(&name) {
+            map.set_max_entries(size).map_err(Error::Open)?;
+        }
+        if let Some(pins) = pins {
+            pins.reuse(&mut map)?;
+        }
+    }
+    Ok(())
+}
+
+/// Constants and variables of the programs themselves (`.rodata`, `.bss`): new with each load.
+fn is_internal(map: &str) -> bool {
+    map.contains('.')
+}

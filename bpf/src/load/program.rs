@@ -1,0 +1,50 @@
+//! The programs by name.
+
+/// A program of the object; the names are those of the C functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Program {
+    /// tc: what a pod sends.
+    FromPod,
+    /// tc: what a pod receives.
+    ToPod,
+    SockConnect4,
+    SockConnect6,
+    SockSendmsg4,
+    SockSendmsg6,
+    SockRecvmsg4,
+    SockRecvmsg6,
+    SockGetpeername4,
+    SockGetpeername6,
+}
+
+impl Program {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::FromPod,
+        Self::ToPod,
+        Self::SockConnect4,
+        Self::SockConnect6,
+        Self::SockSendmsg4,
+        Self::SockSendmsg6,
+        Self::SockRecvmsg4,
+        Self::SockRecvmsg6,
+        Self::SockGetpeername4,
+        Self::SockGetpeername6,
+    ];
+
+    /// Name of the C function.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FromPod => "from_pod",
+            Self::ToPod => "to_pod",
+            Self::SockConnect4 => "sock_connect4",
+            Self::SockConnect6 => "sock_connect6",
+            Self::SockSendmsg4 => "sock_sendmsg4",
+            Self::SockSendmsg6 => "sock_sendmsg6",
+            Self::SockRecvmsg4 => "sock_recvmsg4",
+            Self::SockRecvmsg6 => "sock_recvmsg6",
+            Self::SockGetpeername4 => "sock_getpeername4",
+            Self::SockGetpeername6 => "sock_getpeername6",
+        }
+    }
+}

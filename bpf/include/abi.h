@@ -56,7 +56,7 @@
 #define FATHOM_TRIGGERS(X) \
 	X(NONE, 0) \
 	X(NEW, 1)         /* first packet of a connection */ \
-	X(FLAGS, 2)       /* a TCP flag not seen before in this direction */ \
+	X(FLAGS, 2)       /* established: the SYN-ACK, or the first packet back where there is none */ \
 	X(CLOSE, 3)       /* FIN or RST */ \
 	X(TIMEOUT, 4)     /* the entry was found expired */ \
 	X(INTERVAL, 5)    /* report interval of a long-lived connection */ \
@@ -92,11 +92,16 @@
 	X(VLAN_FILTERED, 182) \
 	X(EP_NOT_READY, 203)
 
-/* The kernel's half of the ledger: one u64 per CPU and stage. */
+/*
+ * The kernel's half of the ledger: one u64 per CPU and stage. It balances:
+ *   PACKETS_SEEN = PACKETS_AGGREGATED + PACKETS_PASSED_UNTRACKED + PACKETS_REPORTED
+ *   EVENTS_EMITTED + DROPS_EMITTED = PACKETS_REPORTED + EVENTS_TIMEOUT + SOCK_EMITTED
+ *   EVENTS_EMITTED = records on the events lane + EVENTS_LOST; DROPS likewise
+ */
 #define FATHOM_LEDGER_STAGES(X) \
 	X(PACKETS_SEEN, 0)       /* packets that entered from_pod or to_pod */ \
 	X(PACKETS_AGGREGATED, 1) /* of these: accounted in conntrack, no event of their own */ \
-	X(PACKETS_PASSED_UNTRACKED, 2) /* ARP and neighbour discovery: let through, never an event */ \
+	X(PACKETS_PASSED_UNTRACKED, 2) /* ARP, neighbour and listener discovery: let through, never an event */ \
 	X(EVENTS_EMITTED, 3)     /* attempts on the events lane = delivered + lost */ \
 	X(EVENTS_LOST, 4)        /* events lane was full */ \
 	X(DROPS_EMITTED, 5)      /* attempts on the drop lane */ \
@@ -109,7 +114,10 @@
 	X(SOCK_NO_BACKEND, 12) \
 	X(TC_TRANSLATED, 13)     /* packets rewritten to a backend at tc */ \
 	X(TC_REVERSED, 14)       /* replies rewritten to the frontend at tc */ \
-	X(SOCK_REV_FAILED, 15)   /* reverse entry of a UDP translation not stored */
+	X(SOCK_REV_FAILED, 15)   /* reverse entry of a UDP translation not stored */ \
+	X(PACKETS_REPORTED, 16)  /* packets with a record of their own attempted, on either lane */ \
+	X(EVENTS_TIMEOUT, 17)    /* of EVENTS_EMITTED: left-over counters of an ended entry, no packet's own */ \
+	X(SOCK_EMITTED, 18)      /* of EVENTS_EMITTED and DROPS_EMITTED: by socket hooks */
 
 #define FATHOM_LEDGER_SLOTS 32
 
@@ -271,7 +279,7 @@ struct service_key {
 	__be16 port;
 	__u8 proto;
 	__u8 pad;
-};
+} __attribute__((aligned(4)));
 FATHOM_ASSERT_SIZE(struct service_key, 20);
 
 #define SERVICE_F_AFFINITY (1 << 0)
@@ -308,7 +316,7 @@ struct frontend {
 	__be16 port;
 	__u8 proto;
 	__u8 pad;
-};
+} __attribute__((aligned(4)));
 FATHOM_ASSERT_SIZE(struct frontend, 20);
 
 /* affinity: LRU hash */

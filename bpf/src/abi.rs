@@ -215,6 +215,9 @@ pub enum LedgerStage {
     TcTranslated = 13,
     TcReversed = 14,
     SockRevFailed = 15,
+    PacketsReported = 16,
+    EventsTimeout = 17,
+    SockEmitted = 18,
 }
 
 /// Slots of the ledger array.

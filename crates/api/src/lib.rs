@@ -43,6 +43,8 @@ pub mod fathom_v1 {
 pub const DESCRIPTORS: &[u8] = include_bytes!("gen/descriptors.bin");
 
 mod raw;
+mod schema;
+mod wire;
 
 pub mod connect;
 pub mod filter;
@@ -57,3 +59,4 @@ pub mod write;
 
 pub use filter::{Filter, FilterError, FlowView, Side};
 pub use raw::Raw;
+pub use wire::WireError;

@@ -1,14 +1,11 @@
-//! Writing responses straight to wire bytes.
+//! Writing flow responses straight to wire bytes: what prost would write for the same message, in a
+//! fraction of its time and without building it.
 
+mod address;
+mod flow;
 mod mask;
 mod parts;
 
+pub use flow::flow_response;
 pub use mask::{Mask, MaskError};
 pub use parts::{Facts, FlowParts, L4, NodeFields, Policies};
-
-use bytes::BytesMut;
-
-/// Appends the bytes of `observer.GetFlowsResponse { flow, node_name, time }` to `out`: what prost
-/// would write for the same message, without building it. `mask` chooses the flow's fields; the
-/// response's own `node_name` and `time` are always there.
-pub fn flow_response(_out: &mut BytesMut, _flow: &FlowParts<'_>, _mask: &Mask) {}

@@ -3,9 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::uuid::Uuid;
+use crate::wire::{put_bytes, put_text};
+
+/// `Flow.emitter.name`.
+const EMITTER: &str = "Fathom";
 
 /// The transport header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,14 +73,35 @@ pub struct Facts<'a> {
 /// What every flow of a node says about it, encoded once per node.
 #[derive(Clone, Debug, Default)]
 pub struct NodeFields {
-    pub(crate) node_name: Box<str>,
+    pub(super) node_name: Box<str>,
+    /// The run of `Flow.node_labels` fields.
+    pub(super) labels: Bytes,
+    /// Body of `Flow.emitter`.
+    pub(super) emitter: Bytes,
+    /// The `GetFlowsResponse.node_name` field.
+    pub(super) response_name: Bytes,
 }
 
 impl NodeFields {
     /// `node_name` as peers know it (`cluster/node` unless the cluster is "default"), `labels` each as
     /// `key=value`, `version` of the program that writes the flows.
-    pub fn new<'a>(node_name: &str, _labels: impl IntoIterator<Item = &'a str>, _version: &str) -> Self {
-        Self { node_name: node_name.into() }
+    pub fn new<'a>(node_name: &str, labels: impl IntoIterator<Item = &'a str>, version: &str) -> Self {
+        let bytes = |write: &dyn Fn(&mut BytesMut)| {
+            let mut out = BytesMut::new();
+            write(&mut out);
+            out.freeze()
+        };
+        let mut label_run = BytesMut::new();
+        labels.into_iter().for_each(|label| put_bytes(&mut label_run, 37, label.as_bytes()));
+        Self {
+            node_name: node_name.into(),
+            labels: label_run.freeze(),
+            emitter: bytes(&|out| {
+                put_text(out, 1, EMITTER);
+                put_text(out, 2, version);
+            }),
+            response_name: bytes(&|out| put_text(out, 1000, node_name)),
+        }
     }
 }
 

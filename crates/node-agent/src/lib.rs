@@ -3,3 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cluster;
+pub mod events;
+pub mod http;
+pub mod metrics;
+pub mod observer;

@@ -1,0 +1,74 @@
+//! What this half of the agent needs of the kernel: records, and the kernel's own accounts.
+
+use std::time::Duration;
+
+use fathom_bpf::abi::Event;
+
+/// What one drain brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Records handed over.
+    pub records: u64,
+    /// Records that could not be decoded (another version, cut short): taken from the ring and lost.
+    pub undecodable: u64,
+}
+
+/// A supply of kernel records, owned by the reader's thread.
+pub trait RecordSource: Send {
+    /// Waits until records are there or `wait` has passed, then hands over what there is.
+    ///
+    /// # Errors
+    /// When the rings can't be read; the reader says so and tries again.
+    fn drain(&mut self, wait: Duration, each: &mut dyn FnMut(&Event)) -> anyhow::Result<Drained>;
+}
+
+/// One lane out of the kernel, in records since the ring exists (rings outlive agents).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lane {
+    /// Attempts to write a record.
+    pub emitted: u64,
+    /// Attempts that found the ring full.
+    pub lost: u64,
+    /// Records taken out, by whatever process.
+    pub taken: u64,
+    /// Records that wait in the ring.
+    pub held: u64,
+}
+
+/// The kernel's half of the ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelCounts {
+    pub packets_seen: u64,
+    /// Accounted in conntrack, no event of their own.
+    pub packets_aggregated: u64,
+    /// ARP and the like: passed, never an event.
+    pub packets_untracked: u64,
+    pub events: Lane,
+    pub drops: Lane,
+}
+
+/// Packets and bytes that met one fate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// `fathom_bpf::abi::direction`.
+    pub direction: u8,
+    /// `fathom_bpf::abi::drop_reason`; 0 = forwarded.
+    pub reason: u8,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// What the kernel counts. Asked from any thread, about once a second and once per scrape.
+pub trait KernelLedger: Send + Sync {
+    /// The ledger's counts now.
+    ///
+    /// # Errors
+    /// When the maps can't be read.
+    fn counts(&self) -> anyhow::Result<KernelCounts>;
+
+    /// Counters by direction and reason.
+    ///
+    /// # Errors
+    /// When the maps can't be read.
+    fn traffic(&self) -> anyhow::Result<Vec<Traffic>>;
+}

@@ -1,1 +1,21 @@
+//! `fathom`, the command line: it asks a relay or an agent over gRPC and shows the answer. It needs
+//! neither kernel nor cluster.
+
 #![forbid(unsafe_code)]
+
+mod command;
+mod completion;
+mod config;
+mod connect;
+mod duration;
+mod failure;
+mod list;
+mod observe;
+mod print;
+mod run;
+mod settings;
+mod status;
+mod terminal;
+mod watch;
+
+pub use run::main;

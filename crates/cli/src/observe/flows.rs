@@ -1,0 +1,74 @@
+//! Flows from a server.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use fathom_api::observer::GetFlowsRequest;
+use fathom_api::observer_raw::observer_client::ObserverClient;
+use fathom_api::{Raw, time};
+use tokio::time::Instant;
+
+use super::drain::{self, Sink};
+use super::emptiness;
+use super::request::Query;
+use super::tally::Tally;
+use crate::connect::{Connection, connect};
+use crate::print::{Printer, Style};
+use crate::settings::Settings;
+
+/// Prints and counts.
+struct Screen<O: std::io::Write, E: std::io::Write> {
+    printer: Printer<O, E>,
+    tally: Tally,
+}
+
+impl<O: std::io::Write, E: std::io::Write> Sink<Raw> for Screen<O, E> {
+    fn take(&mut self, raw: Raw) -> Result<()> {
+        self.tally.count(self.printer.response(&raw)?);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        Ok(self.printer.flush()?)
+    }
+}
+
+/// Runs the query and shows its flows; then says on standard error what was missing, or why nothing
+/// came.
+pub async fn run(query: &Query, style: Style, settings: &Settings) -> Result<()> {
+    let connection = connect(settings).await?;
+    if style.debug && !style.silent {
+        eprintln!("asking {} for {:?}", connection.server, query.request);
+    }
+    let mut screen = Screen {
+        printer: Printer::new(style, super::stdout(), std::io::stderr()),
+        tally: Tally::default(),
+    };
+    let ended = stream(&connection, &query.request, &mut screen).await;
+    screen.printer.finish()?;
+    let tally = screen.tally;
+    if !style.silent {
+        if let Some(incomplete) = tally.incomplete() {
+            eprintln!("{incomplete}");
+        }
+        if ended.is_ok() && tally.flows == 0 {
+            eprint!("{}", emptiness::explain(&connection, query, &tally).await);
+        }
+    }
+    ended.map(|_| ())
+}
+
+async fn stream(
+    connection: &Connection,
+    request: &GetFlowsRequest,
+    sink: &mut impl Sink<Raw>,
+) -> Result<drain::End> {
+    let failed = |status: &tonic::Status| connection.failed("flows", status);
+    let mut client = ObserverClient::new(connection.channel.clone());
+    let until = request.until.as_ref().filter(|_| request.follow).map(|until| {
+        let ahead = time::unix_ns(until).saturating_sub(time::now());
+        Instant::now() + Duration::from_nanos(u64::try_from(ahead).unwrap_or(0))
+    });
+    let responses = client.get_flows(request.clone()).await.map_err(|status| failed(&status))?;
+    drain::drain(responses.into_inner(), sink, until, failed).await
+}

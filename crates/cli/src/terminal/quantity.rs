@@ -1,0 +1,56 @@
+//! Numbers for people: thousands grouped, durations rounded to what matters.
+
+use std::time::Duration;
+
+/// `1234567` → `1,234,567`
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// How long something has run, in its two largest units: `3d4h`, `2h5m`, `1m30s`, `7s`.
+pub fn age(nanoseconds: u64) -> String {
+    let seconds = Duration::from_nanos(nanoseconds).as_secs();
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+    let largest = units.iter().position(|(length, _)| seconds >= *length).unwrap_or(units.len() - 1);
+    let (length, name) = units[largest];
+    let mut text = format!("{}{name}", seconds / length);
+    if let Some((next, next_name)) = units.get(largest + 1) {
+        let rest = seconds % length / next;
+        if rest > 0 {
+            text.push_str(&format!("{rest}{next_name}"));
+        }
+    }
+    text
+}
+
+/// `1 node`, `2 nodes`
+pub fn counted(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_grouped() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567"), (u64::MAX, "18,446,744,073,709,551,615")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn ages_show_two_units() {
+        for (seconds, text) in [(0, "0s"), (59, "59s"), (60, "1m"), (90, "1m30s"), (7_500, "2h5m"), (273_600, "3d4h")] {
+            assert_eq!(age(seconds * 1_000_000_000), text);
+        }
+    }
+}

@@ -160,3 +160,133 @@ fn matching<'a>(
             .filter_map(|(level, key)| Some((level, *table.entries.get(&key)?)))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::DirectionState;
+
+    const POD: u32 = 300;
+    const BLOCK: u32 = 0x0100_0001;
+    const TCP: u8 = 6;
+    const DEFAULT_DENY: u32 = 99;
+
+    /// Entries by (identity, proto, port, plen, action), numbered from 1 in their order.
+    fn table(entries: &[(u32, u8, u16, u8, Action)]) -> Table {
+        let enforced =
+            DirectionState { enforced: true, default_deny: DEFAULT_DENY, ..DirectionState::default() };
+        let mut table = Table { ingress: enforced, ..Table::default() };
+        for ((identity, proto, port, port_plen, action), rule_id) in entries.iter().copied().zip(1..) {
+            let key = PolicyKey { identity, direction: Direction::Ingress, proto, port, port_plen };
+            table.insert(key, Entry { action, rule_id });
+        }
+        table
+    }
+
+    fn probe(port: Option<u16>) -> Probe {
+        Probe { remote: POD, cidr: Some(BLOCK), direction: Direction::Ingress, proto: TCP, port }
+    }
+
+    #[test]
+    fn each_level_gives_way_to_the_one_above_and_reports_its_match_type() {
+        use Action::Allow;
+        let levels = [
+            ((POD, TCP, 80, 16, Allow), Level::IdentityPort, MatchType::L3L4),
+            ((POD, TCP, 80, 12, Allow), Level::IdentityPort, MatchType::L3L4),
+            ((POD, TCP, 0, 0, Allow), Level::IdentityProto, MatchType::L3Proto),
+            ((POD, 0, 0, 0, Allow), Level::Identity, MatchType::L3Only),
+            ((0, TCP, 80, 16, Allow), Level::AnyPort, MatchType::L4Only),
+            ((0, TCP, 0, 0, Allow), Level::AnyProto, MatchType::ProtoOnly),
+            ((0, 0, 0, 0, Allow), Level::Any, MatchType::All),
+            ((BLOCK, TCP, 80, 16, Allow), Level::CidrPort, MatchType::L3L4),
+            ((BLOCK, TCP, 0, 0, Allow), Level::CidrProto, MatchType::L3Proto),
+            ((BLOCK, 0, 0, 0, Allow), Level::Cidr, MatchType::L3Only),
+        ];
+        for first in 0..levels.len() {
+            let entries: Vec<_> = levels[first..].iter().map(|(entry, ..)| *entry).collect();
+            let decision = lookup(&table(&entries), &probe(Some(80)));
+            let (_, level, match_type) = levels[first];
+            let expected = Decision { verdict: Verdict::Allow, rule_id: 1, match_type, level };
+            assert_eq!(decision, expected, "with levels from {level:?} down");
+        }
+    }
+
+    #[test]
+    fn a_denial_beats_an_allowance_at_every_pair_of_levels() {
+        let at = [
+            (POD, TCP, 80, 16),
+            (POD, TCP, 80, 12),
+            (POD, TCP, 0, 0),
+            (POD, 0, 0, 0),
+            (0, TCP, 80, 16),
+            (0, TCP, 0, 0),
+            (0, 0, 0, 0),
+            (BLOCK, TCP, 80, 16),
+            (BLOCK, TCP, 0, 0),
+            (BLOCK, 0, 0, 0),
+        ];
+        for allow in at {
+            for deny in at {
+                let entries = [
+                    (allow.0, allow.1, allow.2, allow.3, Action::Allow),
+                    (deny.0, deny.1, deny.2, deny.3, Action::Deny),
+                ];
+                let table = table(&entries);
+                assert!(table.ingress.has_deny);
+                let decision = lookup(&table, &probe(Some(80)));
+                assert_eq!(
+                    (decision.verdict, decision.rule_id),
+                    (Verdict::Deny, 2),
+                    "{allow:?} against {deny:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_denial_in_the_order_of_levels_is_named() {
+        let table = table(&[(0, 0, 0, 0, Action::Deny), (POD, TCP, 80, 16, Action::Deny)]);
+        let decision = lookup(&table, &probe(Some(80)));
+        assert_eq!((decision.rule_id, decision.level), (2, Level::IdentityPort));
+    }
+
+    #[test]
+    fn an_unenforced_direction_allows_and_an_enforced_one_without_a_match_denies_by_default() {
+        let table = table(&[(POD, TCP, 80, 16, Action::Allow)]);
+        let denied = lookup(&table, &probe(Some(81)));
+        let expected = Decision {
+            verdict: Verdict::Deny,
+            rule_id: DEFAULT_DENY,
+            match_type: MatchType::None,
+            level: Level::DefaultDeny,
+        };
+        assert_eq!(denied, expected);
+        let egress = lookup(&table, &Probe { direction: Direction::Egress, ..probe(Some(81)) });
+        assert_eq!((egress.verdict, egress.level, egress.rule_id), (Verdict::Allow, Level::NotEnforced, 0));
+    }
+
+    #[test]
+    fn the_nodes_own_host_reaches_its_pods_but_is_no_exception_on_egress() {
+        let mut table = table(&[(0, 0, 0, 0, Action::Deny)]);
+        let host = Probe { remote: reserved::HOST, cidr: None, ..probe(Some(80)) };
+        assert_eq!(lookup(&table, &host).level, Level::LocalHost);
+        table.egress = DirectionState { enforced: true, default_deny: 7, ..DirectionState::default() };
+        let egress = lookup(&table, &Probe { direction: Direction::Egress, ..host });
+        assert_eq!((egress.verdict, egress.rule_id), (Verdict::Deny, 7));
+    }
+
+    #[test]
+    fn a_packet_without_ports_is_judged_by_protocol_and_peer_only() {
+        let table = table(&[(POD, TCP, 80, 16, Action::Allow), (BLOCK, TCP, 0, 0, Action::Allow)]);
+        assert_eq!(lookup(&table, &probe(None)).level, Level::CidrProto);
+        let icmp = Probe { proto: 1, ..probe(None) };
+        assert_eq!(lookup(&table, &icmp).level, Level::DefaultDeny);
+    }
+
+    #[test]
+    fn an_unknown_remote_matches_only_what_is_for_everybody() {
+        let table = table(&[(POD, 0, 0, 0, Action::Allow), (0, TCP, 80, 16, Action::Allow)]);
+        let unknown = Probe { remote: reserved::UNKNOWN, cidr: Some(0), ..probe(Some(80)) };
+        assert_eq!(lookup(&table, &unknown).level, Level::AnyPort);
+    }
+}

@@ -120,5 +120,5 @@ fn compile(clang: &OsString, root: &Path, source: &Path, object: &Path) -> Resul
         .clang(clang)
         .clang_args(flags)
         .build()
-        .map_err(|e| format!("{e:#}"))
+        .map_err(|e| format!("cannot compile {}: {}", source.display(), e.root_cause()))
 }

@@ -65,7 +65,7 @@ pub fn allows(
             continue;
         }
         let selected = each_requirement(&policy.pod_selector, &pod.labels);
-        if selected.iter().any(|requirement| *requirement == Some(false)) {
+        if selected.contains(&Some(false)) {
             continue;
         }
         restricted = true;

@@ -175,6 +175,11 @@ mod tests {
     }
 
     #[test]
+    fn the_id_of_a_known_rule_never_changes() {
+        assert_eq!(RuleRegistry::default().intern(vec![rule("a", Some(0))]), 0xe474_3f28);
+    }
+
+    #[test]
     fn a_rule_that_is_gone_still_has_a_name_until_enough_others_are_gone_too() {
         let mut rules = RuleRegistry::new(2);
         let ids: Vec<u32> = (0..3).map(|index| rules.intern(vec![rule("a", Some(index))])).collect();

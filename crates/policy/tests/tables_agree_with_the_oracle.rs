@@ -80,9 +80,14 @@ impl Built {
     }
 }
 
-const PACKETS: [(u8, Option<u16>); 11] = [
+/// Ports that rules name, and their neighbours just outside.
+const PACKETS: [(u8, Option<u16>); 15] = [
     (6, Some(80)),
+    (6, Some(78)),
+    (6, Some(81)),
+    (6, Some(443)),
     (6, Some(8080)),
+    (6, Some(8082)),
     (6, Some(100)),
     (6, Some(9000)),
     (6, Some(0)),

@@ -151,7 +151,7 @@ fn a_port_name_belongs_to_the_receiving_pod() {
     let mut rules = RuleRegistry::default();
     let world = world();
     let ingress = policy("in", vec![Rule { peers: vec![], ports: vec![named("http")] }], vec![]);
-    let table = compile(CHAT, &[ingress.clone()], &world, &mut rules).unwrap();
+    let table = compile(CHAT, std::slice::from_ref(&ingress), &world, &mut rules).unwrap();
     assert_eq!(keys(&table), [key(ANY_IDENTITY, Direction::Ingress, 6, 80, 16)]);
     let table = compile(WEB, &[ingress], &world, &mut rules).unwrap();
     let both = [

@@ -4,6 +4,7 @@ mod config;
 mod pins;
 mod program;
 mod tunables;
+mod verifier;
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
@@ -16,6 +17,7 @@ pub use config::{EventPolicy, LoadConfig, PeerAddress, Sizes, Timeouts};
 pub use pins::remove_pins;
 use pins::Pins;
 pub use program::Program;
+pub use verifier::{ProgramCost, verifier_costs};
 
 use crate::attach::Links;
 use crate::error::{Error, IoContext as _, Result};

@@ -1,0 +1,215 @@
+//! `abi.rs` says what `abi.h` says: every structure by the object's BTF, every list of numbers by
+//! the header's text.
+
+use std::any::type_name;
+use std::collections::BTreeMap;
+use std::mem::offset_of;
+
+use fathom_bpf::abi;
+use fathom_bpf::named;
+use libbpf_rs::btf::types::Struct;
+use libbpf_rs::btf::{Btf, BtfType};
+use libbpf_rs::btf::types::MemberAttr;
+
+const OBJECT: &str = env!("FATHOM_OBJECT");
+const HEADER: &str = include_str!("../include/abi.h");
+
+/// One field: name, offset, size.
+type Field = (String, usize, usize);
+
+fn size_of_field<S, F>(_: impl Fn(&S) -> &F) -> usize {
+    size_of::<F>()
+}
+
+/// Ports and addresses say their byte order in Rust; `match` is a keyword.
+fn c_name(field: &str) -> String {
+    match field {
+        "match_type" => "match".into(),
+        other => other.strip_suffix("_be").unwrap_or(other).into(),
+    }
+}
+
+macro_rules! mirror {
+    ($rust:ident = $c:literal { $($field:ident),* $(,)? }) => {
+        ($c, size_of::<abi::$rust>(), type_name::<abi::$rust>(), vec![$((
+            c_name(stringify!($field)),
+            offset_of!(abi::$rust, $field),
+            size_of_field(|value: &abi::$rust| &value.$field),
+        )),*])
+    };
+}
+
+fn mirrors() -> Vec<(&'static str, usize, &'static str, Vec<Field>)> {
+    vec![
+        mirror!(Event = "event" {
+            version, kind, len, seq, time_ns, saddr, daddr, sport_be, dport_be, src_identity,
+            dst_identity, ifindex, rule_id, handshake_us, cpu, proto, family, direction, obs_point,
+            verdict, reason, ct_state, tcp_flags, icmp_type, icmp_code, flags, match_type, trigger,
+            cookie, packets, service_id, bytes, smac, dmac, l3_proto_be, frontend_port_be,
+        }),
+        mirror!(Endpoint = "endpoint" { identity, id, flags, ipv4_be, ipv6 }),
+        mirror!(IpcacheLpmKey = "ipcache_lpm_key" { prefixlen, addr }),
+        mirror!(IpcacheEntry = "ipcache_entry" { identity, flags }),
+        mirror!(PolicyKey = "policy_key" { identity, direction, proto, port_plen, pad, port_be, pad2 }),
+        mirror!(PolicyEntry = "policy_entry" { rule_id, plen_mask, verdict, flags, pad }),
+        mirror!(ServiceKey = "service_key" { addr, port_be, proto, pad }),
+        mirror!(Service = "service" { id, backend_set, backend_count, flags, affinity_s }),
+        mirror!(BackendSlotKey = "backend_slot_key" { set, slot }),
+        mirror!(Backend = "backend" { addr, port_be, proto, pad, service_id }),
+        mirror!(Frontend = "frontend" { addr, port_be, proto, pad }),
+        mirror!(AffinityKey = "affinity_key" { client, service_id, by_netns }),
+        mirror!(Affinity = "affinity" { last_used_ns, backend_id, pad }),
+        mirror!(SockRevKey = "sock_rev_key" { cookie, addr, port_be, pad }),
+        mirror!(SockRev = "sock_rev" { addr, port_be, pad, service_id }),
+        mirror!(Ct4Key = "ct4_key" { local, remote, lport_be, rport_be, proto, kind, pad }),
+        mirror!(Ct6Key = "ct6_key" { local, remote, lport_be, rport_be, proto, kind, pad }),
+        mirror!(CtEntry = "ct_entry" {
+            bytes, packets, last_report, last_seen, revision, remote_identity, rule_id, ifindex,
+            service_id, syn_us, tcp_flags, flags, match_type,
+        }),
+        mirror!(FragKey = "frag_key" { saddr, daddr, id, proto, family, ifindex_lo }),
+        mirror!(FragPorts = "frag_ports" { sport_be, dport_be, tick }),
+        mirror!(TrafficCounter = "traffic_counter" { packets, bytes }),
+        mirror!(Runtime = "runtime" { revision, pad }),
+    ]
+}
+
+fn size(ty: BtfType<'_>) -> usize {
+    use libbpf_rs::btf::types::{Array, Int};
+    use libbpf_rs::HasSize as _;
+    let ty = ty.skip_mods_and_typedefs();
+    if let Ok(array) = Array::try_from(ty) {
+        return array.capacity() * size(array.contained_type());
+    }
+    Int::try_from(ty).map_or_else(|_| panic!("{ty:?} is no integer"), |int| int.size())
+}
+
+fn fields(structure: &Struct<'_>, btf: &Btf<'_>) -> Vec<Field> {
+    structure
+        .iter()
+        .map(|member| {
+            let MemberAttr::Normal { offset } = member.attr else { panic!("bit field {member:?}") };
+            let ty = btf.type_by_id::<BtfType<'_>>(member.ty).expect("member type");
+            let name = member.name.expect("a name").to_string_lossy().into_owned();
+            (name, offset as usize / 8, size(ty))
+        })
+        .collect()
+}
+
+#[test]
+fn every_structure_has_the_layout_of_the_c() {
+    use libbpf_rs::HasSize as _;
+    let btf = Btf::from_path(OBJECT).expect("the object's BTF");
+    for (c, rust_size, rust, rust_fields) in mirrors() {
+        let found: Option<Struct<'_>> = btf.type_by_name(c);
+        let structure = found.unwrap_or_else(|| panic!("struct {c} is not in the BTF"));
+        assert_eq!(structure.size(), rust_size, "size of struct {c} and {rust}");
+        assert_eq!(fields(&structure, &btf), rust_fields, "struct {c} and {rust}");
+    }
+}
+
+#[test]
+fn every_structure_of_the_header_is_mirrored() {
+    let mirrored: Vec<&str> = mirrors().iter().map(|mirror| mirror.0).collect();
+    for line in HEADER.lines().filter(|line| line.starts_with("FATHOM_ASSERT_SIZE(struct ")) {
+        let name = line.trim_start_matches("FATHOM_ASSERT_SIZE(struct ");
+        let name = name.split(',').next().expect("a name");
+        assert!(mirrored.contains(&name), "struct {name} has no mirror in abi.rs");
+    }
+}
+
+/// The `X(NAME, number)` entries of one list of the header.
+fn list(name: &str) -> BTreeMap<String, u32> {
+    let start = HEADER.find(&format!("#define {name}(X)")).unwrap_or_else(|| panic!("no {name}"));
+    let mut entries = BTreeMap::new();
+    for line in HEADER[start..].lines().skip(1) {
+        let entry = line.trim().strip_prefix("X(").and_then(|rest| rest.split_once(')'));
+        let Some((entry, _)) = entry else { break };
+        let (key, number) = entry.split_once(',').expect("name and number");
+        entries.insert(key.trim().to_owned(), number.trim().parse().expect("a number"));
+    }
+    assert!(!entries.is_empty(), "{name} is empty");
+    entries
+}
+
+macro_rules! constants {
+    ($module:ident { $($name:ident),* $(,)? }) => {
+        BTreeMap::from([$((stringify!($name).to_owned(), u32::from(abi::$module::$name))),*])
+    };
+}
+
+#[test]
+fn every_list_of_numbers_is_the_same() {
+    assert_eq!(list("FATHOM_EVENT_KINDS"), constants!(kind { FLOW, SOCK }));
+    assert_eq!(list("FATHOM_DIRECTIONS"), constants!(direction { UNKNOWN, INGRESS, EGRESS }));
+    assert_eq!(
+        list("FATHOM_VERDICTS"),
+        constants!(verdict { UNKNOWN, FORWARDED, DROPPED, TRANSLATED })
+    );
+    assert_eq!(
+        list("FATHOM_OBS_POINTS"),
+        constants!(obs_point { TO_ENDPOINT, TO_STACK, FROM_ENDPOINT })
+    );
+    assert_eq!(
+        list("FATHOM_CT_STATES"),
+        constants!(ct_state { UNKNOWN, NEW, ESTABLISHED, REPLY, RELATED, REOPENED })
+    );
+    assert_eq!(
+        list("FATHOM_TRIGGERS"),
+        constants!(trigger { NONE, NEW, FLAGS, CLOSE, TIMEOUT, INTERVAL, PACKET, DROP, REJUDGED })
+    );
+    assert_eq!(
+        list("FATHOM_DROP_REASONS"),
+        constants!(drop_reason {
+            INVALID_SOURCE_IP, POLICY_DENIED, INVALID_PACKET, CT_TRUNCATED, CT_UNKNOWN_L4,
+            UNSUPPORTED_L3, WRITE_ERROR, UNKNOWN_ICMP4_CODE, UNKNOWN_ICMP4_TYPE,
+            UNKNOWN_ICMP6_CODE, UNKNOWN_ICMP6_TYPE, CSUM_L3, CSUM_L4, CT_INSERT_FAILED,
+            INVALID_EXT_HEADER, FRAG_UNSUPPORTED, NO_BACKEND, NO_POLICY_CONFIG, UNSUPPORTED_L2,
+            NAT_UNSUPPORTED_PROTO, FRAG_NOT_FOUND, FORBIDDEN_ICMP6, POLICY_DENY, VLAN_FILTERED,
+            EP_NOT_READY,
+        })
+    );
+}
+
+#[test]
+fn every_number_has_a_name() {
+    let unnamed = |text: String| text.starts_with("unknown ") && text != "unknown";
+    for (name, number) in list("FATHOM_DROP_REASONS") {
+        let number = u8::try_from(number).expect("a byte");
+        let text = named::DropReason::from(number);
+        assert!(!matches!(text, named::DropReason::Other(_)), "{name} has no name");
+    }
+    for (name, number) in list("FATHOM_TRIGGERS") {
+        let text = named::Trigger::from(u8::try_from(number).expect("a byte")).to_string();
+        assert!(!unnamed(text), "{name} has no name");
+    }
+    for (name, number) in list("FATHOM_CT_STATES") {
+        let text = named::CtState::from(u8::try_from(number).expect("a byte")).to_string();
+        assert!(!unnamed(text), "{name} has no name");
+    }
+}
+
+#[test]
+fn every_ledger_stage_is_the_same() {
+    use abi::LedgerStage as S;
+    // SCREAMING_CASE of the variant's name, as Debug prints it.
+    let screaming = |stage: S| {
+        let mut out = String::new();
+        for c in format!("{stage:?}").chars() {
+            if c.is_ascii_uppercase() && !out.is_empty() {
+                out.push('_');
+            }
+            out.push(c.to_ascii_uppercase());
+        }
+        out
+    };
+    let stages = [
+        S::PacketsSeen, S::PacketsAggregated, S::PacketsPassedUntracked, S::EventsEmitted,
+        S::EventsLost, S::DropsEmitted, S::DropsLost, S::CtCreated, S::CtInsertFailed,
+        S::CtExpired, S::CtRejudged, S::SockTranslated, S::SockNoBackend, S::TcTranslated,
+        S::TcReversed, S::SockRevFailed, S::PacketsReported, S::EventsTimeout, S::SockEmitted,
+    ];
+    let rust: BTreeMap<String, u32> =
+        stages.into_iter().map(|stage| (screaming(stage), stage as u32)).collect();
+    assert_eq!(list("FATHOM_LEDGER_STAGES"), rust);
+}

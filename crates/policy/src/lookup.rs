@@ -1,24 +1,24 @@
 //! The decision, in the same order as the kernel takes it.
 //!
+//! Before the list: this node's host always reaches its pods (ingress), and a direction that no policy
+//! selects is open. Then, numbered as in the kernel's `policy.h`:
+//!
 //! ```text
-//! 1  from this node's host, ingress            allow
-//! 2  the direction is not enforced             allow
-//! 3  a denial at any of the levels below       deny (the first in their order)
-//! 4  identity, protocol and port (longest port prefix first)
-//! 5  identity and protocol
-//! 6  identity
-//! 7  any identity, protocol and port (longest port prefix first)
-//! 8  any identity, protocol
-//! 9  any identity
-//! 10 CIDR identity, protocol and port (longest port prefix first)
-//! 11 CIDR identity and protocol
-//! 12 CIDR identity
-//! 13 nothing matched                           default deny
+//! 1  a key that denies, at whatever level, beats every key that allows
+//! 2  remote identity, protocol and port, the longest port prefix first
+//! 3  remote identity and protocol
+//! 4  remote identity
+//! 5  any identity, protocol and port, the longest port prefix first
+//! 6  any identity and protocol
+//! 7  any identity
+//! 8  the remote's CIDR identity, as in 2 to 4
+//! 9  none of them: the direction's default deny
 //! ```
 //!
 //! The identity is what the exact ipcache says of the remote address, else what its longest prefix says;
 //! the CIDR identity is what the longest prefix says when the exact one answered too. A packet without
-//! ports (ICMP, a later fragment) skips levels 4, 7 and 10.
+//! ports (ICMP, a later fragment) skips the steps that look at ports. Of several denials the first in
+//! this order is named.
 
 use fathom_identity::reserved;
 
@@ -37,22 +37,21 @@ pub struct Probe {
     pub port: Option<u16>,
 }
 
-/// Which step decided; the numbers are those of the list above.
+/// Which step decided; ordered as the steps are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
 pub enum Level {
-    LocalHost = 1,
-    NotEnforced = 2,
-    IdentityPort = 4,
-    IdentityProto = 5,
-    Identity = 6,
-    AnyPort = 7,
-    AnyProto = 8,
-    Any = 9,
-    CidrPort = 10,
-    CidrProto = 11,
-    Cidr = 12,
-    DefaultDeny = 13,
+    LocalHost,
+    NotEnforced,
+    IdentityPort,
+    IdentityProto,
+    Identity,
+    AnyPort,
+    AnyProto,
+    Any,
+    CidrPort,
+    CidrProto,
+    Cidr,
+    DefaultDeny,
 }
 
 /// How the deciding key matched: the public `policy_match_type` numbers.
@@ -69,6 +68,21 @@ pub enum MatchType {
 }
 
 impl Level {
+    /// Number in the list of steps; 0 for what comes before it.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::LocalHost | Self::NotEnforced => 0,
+            Self::IdentityPort => 2,
+            Self::IdentityProto => 3,
+            Self::Identity => 4,
+            Self::AnyPort => 5,
+            Self::AnyProto => 6,
+            Self::Any => 7,
+            Self::CidrPort | Self::CidrProto | Self::Cidr => 8,
+            Self::DefaultDeny => 9,
+        }
+    }
+
     pub fn match_type(self) -> MatchType {
         match self {
             Self::LocalHost | Self::NotEnforced | Self::DefaultDeny => MatchType::None,
@@ -139,7 +153,7 @@ fn matching<'a>(
     let exact = [Level::IdentityPort, Level::IdentityProto, Level::Identity];
     let any = [Level::AnyPort, Level::AnyProto, Level::Any];
     let cidr = [Level::CidrPort, Level::CidrProto, Level::Cidr];
-    // Identity 0 is "unknown" and must not be taken for the wildcard's number at levels 4 to 6.
+    // Identity 0 is "unknown" and must not be taken for the wildcard's number at steps 2 to 4.
     let exact = (probe.remote != ANY_IDENTITY).then_some((probe.remote, exact));
     let cidr = probe.cidr.filter(|number| *number != ANY_IDENTITY).map(|number| (number, cidr));
     exact.into_iter().chain([(ANY_IDENTITY, any)]).chain(cidr).flat_map(move |(identity, levels)| {

@@ -14,6 +14,7 @@
 
 #include "uapi.h"
 #include "abi.h"
+#include "addr.h"
 #include "config.h"
 #include "emit.h"
 #include "ledger.h"
@@ -57,7 +58,7 @@ struct destination {
 	__u8 addr[16];
 	__be16 port;
 	__u8 proto; /* 0 = none that services have */
-};
+} __attribute__((aligned(4)));
 
 /* What is the same for every hook of one family; a constant for each program. */
 enum family { FAMILY_V4, FAMILY_V6 };
@@ -85,7 +86,7 @@ static __always_inline __u8 service_proto(const struct bpf_sock_addr *ctx)
 static __always_inline void read_address(const struct bpf_sock_addr *ctx, enum family family,
 					 struct destination *to)
 {
-	__u32 *word = (__u32 *)to->addr;
+	addr_word *word = (addr_word *)to->addr;
 
 	if (family == FAMILY_V4) {
 		addr_from_v4(to->addr, ctx->user_ip4);
@@ -101,7 +102,7 @@ static __always_inline void read_address(const struct bpf_sock_addr *ctx, enum f
 static __always_inline void write_address(struct bpf_sock_addr *ctx, enum family family,
 					  const __u8 addr[16], __be16 port)
 {
-	const __u32 *word = (const __u32 *)addr;
+	const addr_word *word = (const addr_word *)addr;
 
 	if (family == FAMILY_V4) {
 		ctx->user_ip4 = word[3];
@@ -112,13 +113,6 @@ static __always_inline void write_address(struct bpf_sock_addr *ctx, enum family
 		ctx->user_ip6[3] = word[3];
 	}
 	ctx->user_port = port;
-}
-
-static __always_inline bool is_v4_mapped(const __u8 addr[16])
-{
-	const __u32 *word = (const __u32 *)addr;
-
-	return !word[0] && !word[1] && word[2] == bpf_htonl(0xffff);
 }
 
 static __always_inline __u64 netns_cookie(struct bpf_sock_addr *ctx)
@@ -190,7 +184,7 @@ static __always_inline void report(const struct outcome *o, __u32 lane)
 	__u32 *ifindex = netns ? bpf_map_lookup_elem(&netns_endpoints, &netns) : NULL;
 	struct endpoint *from = ifindex ? bpf_map_lookup_elem(&endpoints, ifindex) : NULL;
 	struct ipcache_entry *peer = bpf_map_lookup_elem(&ipcache_exact, daddr);
-	bool v4 = is_v4_mapped(daddr);
+	bool v4 = addr_is_v4(daddr);
 	struct event *e;
 
 	e = sock_event_reserve(lane);
@@ -207,13 +201,13 @@ static __always_inline void report(const struct outcome *o, __u32 lane)
 		if (v4)
 			addr_from_v4(e->saddr, from->ipv4);
 		else
-			__builtin_memcpy(e->saddr, from->ipv6, sizeof(e->saddr));
+			addr_copy(e->saddr, from->ipv6);
 		e->src_identity = from->identity;
 		e->ifindex = *ifindex;
 	}
 	if (peer)
 		e->dst_identity = peer->identity;
-	__builtin_memcpy(e->daddr, daddr, sizeof(e->daddr));
+	addr_copy(e->daddr, daddr);
 	e->frontend_port = o->asked->port;
 	e->service_id = o->service->id;
 	e->cookie = o->cookie;
@@ -242,8 +236,8 @@ static __always_inline bool remember(const struct outcome *o)
 	struct sock_rev asked = { .port = o->asked->port, .service_id = o->service->id };
 	struct sock_rev *known;
 
-	__builtin_memcpy(key.addr, o->backend->addr, sizeof(key.addr));
-	__builtin_memcpy(asked.addr, o->asked->addr, sizeof(asked.addr));
+	addr_copy(key.addr, o->backend->addr);
+	addr_copy(asked.addr, o->asked->addr);
 	known = bpf_map_lookup_elem(&sock_rev, &key);
 	if (known && known->service_id == asked.service_id)
 		return false;
@@ -271,7 +265,7 @@ static __always_inline int forward(struct bpf_sock_addr *ctx, enum family family
 	if (!asked.proto)
 		return PROCEED;
 	read_address(ctx, family, &asked);
-	__builtin_memcpy(key.addr, asked.addr, sizeof(key.addr));
+	addr_copy(key.addr, asked.addr);
 	key.port = asked.port;
 	key.proto = asked.proto;
 	o.service = bpf_map_lookup_elem(&services, &key);
@@ -282,7 +276,7 @@ static __always_inline int forward(struct bpf_sock_addr *ctx, enum family family
 	o.netns = netns_cookie(ctx);
 	o.backend = choose(o.service, o.cookie, o.netns, !connecting);
 	/* An IPv4 socket can't reach an IPv6 backend: as good as none. */
-	if (o.backend && family == FAMILY_V4 && !is_v4_mapped(o.backend->addr))
+	if (o.backend && family == FAMILY_V4 && !addr_is_v4(o.backend->addr))
 		o.backend = NULL;
 	if (!o.backend) {
 		ledger_count_shared(LEDGER_SOCK_NO_BACKEND);
@@ -310,7 +304,7 @@ static __always_inline int reverse(struct bpf_sock_addr *ctx, enum family family
 	struct sock_rev *asked;
 
 	read_address(ctx, family, &from);
-	__builtin_memcpy(key.addr, from.addr, sizeof(key.addr));
+	addr_copy(key.addr, from.addr);
 	key.port = from.port;
 	asked = bpf_map_lookup_elem(&sock_rev, &key);
 	if (asked)

@@ -3,7 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod cluster;
+pub mod control;
+pub mod datapath;
 pub mod events;
 pub mod http;
 pub mod metrics;
 pub mod observer;
+pub mod pipeline;

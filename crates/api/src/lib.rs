@@ -47,6 +47,7 @@ mod schema;
 mod wire;
 
 pub mod connect;
+pub mod facts;
 pub mod filter;
 pub mod json;
 pub mod names;

@@ -28,6 +28,15 @@ pub(crate) enum Content<'a> {
     Bytes(&'a [u8]),
 }
 
+impl<'a> Content<'a> {
+    pub(crate) fn bytes(&self) -> Option<&'a [u8]> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
 /// Largest field number there is.
 const MAX_FIELD: u64 = (1 << 29) - 1;
 

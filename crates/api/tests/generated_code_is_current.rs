@@ -62,10 +62,13 @@ fn generated_code_is_current() {
     }
     let fresh = tempfile::tempdir().expect("tempdir");
     generate(fresh.path());
-    let names = |root: &Path| files(root).iter().map(|p| p.strip_prefix(root).unwrap().to_owned()).collect::<Vec<_>>();
+    let names = |root: &Path| {
+        files(root).iter().map(|p| p.strip_prefix(root).unwrap().to_owned()).collect::<Vec<_>>()
+    };
     assert_eq!(names(&committed), names(fresh.path()), "set of generated files");
     for name in names(fresh.path()) {
-        let (want, have) = (std::fs::read(fresh.path().join(&name)).unwrap(), std::fs::read(committed.join(&name)).unwrap());
+        let (want, have) =
+            (std::fs::read(fresh.path().join(&name)).unwrap(), std::fs::read(committed.join(&name)).unwrap());
         assert!(want == have, "{} is stale: run with FATHOM_REGENERATE=1", name.display());
     }
 }

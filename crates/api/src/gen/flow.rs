@@ -4,17 +4,25 @@
 pub struct Flow {
     #[prost(message, optional, tag = "1")]
     pub time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "34")]
+    pub uuid: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "41")]
+    pub emitter: ::core::option::Option<Emitter>,
     #[prost(enumeration = "Verdict", tag = "2")]
     pub verdict: i32,
     #[deprecated]
     #[prost(uint32, tag = "3")]
     pub drop_reason: u32,
+    #[prost(enumeration = "AuthType", tag = "35")]
+    pub auth_type: i32,
     #[prost(message, optional, tag = "4")]
     pub ethernet: ::core::option::Option<Ethernet>,
     #[prost(message, optional, tag = "5")]
     pub ip: ::core::option::Option<Ip>,
     #[prost(message, optional, tag = "6")]
     pub l4: ::core::option::Option<Layer4>,
+    #[prost(message, optional, tag = "39")]
+    pub tunnel: ::core::option::Option<Tunnel>,
     #[prost(message, optional, tag = "8")]
     pub source: ::core::option::Option<Endpoint>,
     #[prost(message, optional, tag = "9")]
@@ -23,6 +31,8 @@ pub struct Flow {
     pub r#type: i32,
     #[prost(string, tag = "11")]
     pub node_name: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "37")]
+    pub node_labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "13")]
     pub source_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "14")]
@@ -44,6 +54,12 @@ pub struct Flow {
     pub policy_match_type: u32,
     #[prost(enumeration = "TraceObservationPoint", tag = "24")]
     pub trace_observation_point: i32,
+    #[prost(enumeration = "TraceReason", tag = "36")]
+    pub trace_reason: i32,
+    #[prost(message, optional, tag = "38")]
+    pub file: ::core::option::Option<FileInfo>,
+    #[prost(message, optional, tag = "40")]
+    pub ip_trace_id: ::core::option::Option<IpTraceId>,
     #[prost(enumeration = "DropReason", tag = "25")]
     pub drop_reason_desc: i32,
     #[prost(message, optional, tag = "26")]
@@ -62,22 +78,11 @@ pub struct Flow {
     pub socket_cookie: u64,
     #[prost(uint64, tag = "33")]
     pub cgroup_id: u64,
-    #[prost(string, tag = "34")]
-    pub uuid: ::prost::alloc::string::String,
-    #[prost(enumeration = "AuthType", tag = "35")]
-    pub auth_type: i32,
-    #[prost(enumeration = "TraceReason", tag = "36")]
-    pub trace_reason: i32,
-    #[prost(string, repeated, tag = "37")]
-    pub node_labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(message, optional, tag = "38")]
-    pub file: ::core::option::Option<FileInfo>,
-    #[prost(message, optional, tag = "39")]
-    pub tunnel: ::core::option::Option<Tunnel>,
-    #[prost(message, optional, tag = "40")]
-    pub ip_trace_id: ::core::option::Option<IpTraceId>,
-    #[prost(message, optional, tag = "41")]
-    pub emitter: ::core::option::Option<Emitter>,
+    #[deprecated]
+    #[prost(string, tag = "100000")]
+    pub summary: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "150000")]
+    pub extensions: ::core::option::Option<::prost_types::Any>,
     #[prost(message, repeated, tag = "21001")]
     pub egress_allowed_by: ::prost::alloc::vec::Vec<Policy>,
     #[prost(message, repeated, tag = "21002")]
@@ -90,11 +95,6 @@ pub struct Flow {
     pub policy_log: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, optional, tag = "21007")]
     pub aggregate: ::core::option::Option<Aggregate>,
-    #[deprecated]
-    #[prost(string, tag = "100000")]
-    pub summary: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "150000")]
-    pub extensions: ::core::option::Option<::prost_types::Any>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Emitter {
@@ -174,6 +174,8 @@ pub struct Endpoint {
     pub id: u32,
     #[prost(uint32, tag = "2")]
     pub identity: u32,
+    #[prost(string, tag = "7")]
+    pub cluster_name: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub namespace: ::prost::alloc::string::String,
     #[prost(string, repeated, tag = "4")]
@@ -182,8 +184,6 @@ pub struct Endpoint {
     pub pod_name: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "6")]
     pub workloads: ::prost::alloc::vec::Vec<Workload>,
-    #[prost(string, tag = "7")]
-    pub cluster_name: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Workload {
@@ -205,14 +205,14 @@ pub struct Tcp {
 pub struct Ip {
     #[prost(string, tag = "1")]
     pub source: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub source_xlated: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub destination: ::prost::alloc::string::String,
     #[prost(enumeration = "IpVersion", tag = "3")]
     pub ip_version: i32,
     #[prost(bool, tag = "4")]
     pub encrypted: bool,
-    #[prost(string, tag = "5")]
-    pub source_xlated: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Ethernet {
@@ -374,28 +374,52 @@ pub struct CiliumEventType {
 /// Values within one field are alternatives; different fields must all match.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FlowFilter {
+    #[prost(string, repeated, tag = "29")]
+    pub uuid: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "1")]
     pub source_ip: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "34")]
+    pub source_ip_xlated: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "2")]
     pub source_pod: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "7")]
+    pub source_fqdn: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "10")]
+    pub source_label: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "16")]
+    pub source_service: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "26")]
+    pub source_workload: ::prost::alloc::vec::Vec<Workload>,
+    #[prost(string, repeated, tag = "37")]
+    pub source_cluster_name: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "3")]
     pub destination_ip: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "4")]
     pub destination_pod: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(enumeration = "Verdict", repeated, tag = "5")]
-    pub verdict: ::prost::alloc::vec::Vec<i32>,
-    #[prost(message, repeated, tag = "6")]
-    pub event_type: ::prost::alloc::vec::Vec<EventTypeFilter>,
-    #[prost(string, repeated, tag = "7")]
-    pub source_fqdn: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "8")]
     pub destination_fqdn: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, repeated, tag = "9")]
-    pub http_status_code: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, repeated, tag = "10")]
-    pub source_label: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "11")]
     pub destination_label: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "17")]
+    pub destination_service: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "27")]
+    pub destination_workload: ::prost::alloc::vec::Vec<Workload>,
+    #[prost(string, repeated, tag = "38")]
+    pub destination_cluster_name: ::prost::alloc::vec::Vec<
+        ::prost::alloc::string::String,
+    >,
+    #[prost(enumeration = "TrafficDirection", repeated, tag = "30")]
+    pub traffic_direction: ::prost::alloc::vec::Vec<i32>,
+    #[prost(enumeration = "Verdict", repeated, tag = "5")]
+    pub verdict: ::prost::alloc::vec::Vec<i32>,
+    #[prost(enumeration = "DropReason", repeated, tag = "33")]
+    pub drop_reason_desc: ::prost::alloc::vec::Vec<i32>,
+    #[prost(message, repeated, tag = "35")]
+    pub interface: ::prost::alloc::vec::Vec<NetworkInterface>,
+    #[prost(message, repeated, tag = "6")]
+    pub event_type: ::prost::alloc::vec::Vec<EventTypeFilter>,
+    #[prost(string, repeated, tag = "9")]
+    pub http_status_code: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "12")]
     pub protocol: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "13")]
@@ -404,10 +428,6 @@ pub struct FlowFilter {
     pub destination_port: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(bool, repeated, tag = "15")]
     pub reply: ::prost::alloc::vec::Vec<bool>,
-    #[prost(string, repeated, tag = "16")]
-    pub source_service: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, repeated, tag = "17")]
-    pub destination_service: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "18")]
     pub dns_query: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(uint32, repeated, tag = "19")]
@@ -418,40 +438,20 @@ pub struct FlowFilter {
     pub http_method: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "22")]
     pub http_path: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(message, repeated, tag = "23")]
-    pub tcp_flags: ::prost::alloc::vec::Vec<TcpFlags>,
-    #[prost(string, repeated, tag = "24")]
-    pub node_name: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(enumeration = "IpVersion", repeated, tag = "25")]
-    pub ip_version: ::prost::alloc::vec::Vec<i32>,
-    #[prost(message, repeated, tag = "26")]
-    pub source_workload: ::prost::alloc::vec::Vec<Workload>,
-    #[prost(message, repeated, tag = "27")]
-    pub destination_workload: ::prost::alloc::vec::Vec<Workload>,
-    #[prost(string, repeated, tag = "28")]
-    pub trace_id: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, repeated, tag = "29")]
-    pub uuid: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(enumeration = "TrafficDirection", repeated, tag = "30")]
-    pub traffic_direction: ::prost::alloc::vec::Vec<i32>,
     #[prost(string, repeated, tag = "31")]
     pub http_url: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "32")]
     pub http_header: ::prost::alloc::vec::Vec<HttpHeader>,
-    #[prost(enumeration = "DropReason", repeated, tag = "33")]
-    pub drop_reason_desc: ::prost::alloc::vec::Vec<i32>,
-    #[prost(string, repeated, tag = "34")]
-    pub source_ip_xlated: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(message, repeated, tag = "35")]
-    pub interface: ::prost::alloc::vec::Vec<NetworkInterface>,
+    #[prost(message, repeated, tag = "23")]
+    pub tcp_flags: ::prost::alloc::vec::Vec<TcpFlags>,
+    #[prost(string, repeated, tag = "24")]
+    pub node_name: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "36")]
     pub node_labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, repeated, tag = "37")]
-    pub source_cluster_name: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, repeated, tag = "38")]
-    pub destination_cluster_name: ::prost::alloc::vec::Vec<
-        ::prost::alloc::string::String,
-    >,
+    #[prost(enumeration = "IpVersion", repeated, tag = "25")]
+    pub ip_version: ::prost::alloc::vec::Vec<i32>,
+    #[prost(string, repeated, tag = "28")]
+    pub trace_id: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(uint64, repeated, tag = "39")]
     pub ip_trace_id: ::prost::alloc::vec::Vec<u64>,
     #[prost(bool, repeated, tag = "40")]

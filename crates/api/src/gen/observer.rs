@@ -27,6 +27,8 @@ pub struct ServerStatusResponse {
 pub struct GetFlowsRequest {
     #[prost(uint64, tag = "1")]
     pub number: u64,
+    #[prost(bool, tag = "9")]
+    pub first: bool,
     #[prost(bool, tag = "3")]
     pub follow: bool,
     #[prost(message, repeated, tag = "5")]
@@ -37,8 +39,6 @@ pub struct GetFlowsRequest {
     pub since: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(message, optional, tag = "8")]
     pub until: ::core::option::Option<::prost_types::Timestamp>,
-    #[prost(bool, tag = "9")]
-    pub first: bool,
     #[prost(message, optional, tag = "10")]
     pub field_mask: ::core::option::Option<::prost_types::FieldMask>,
     #[prost(message, optional, tag = "999")]
@@ -77,14 +77,14 @@ pub mod get_flows_response {
 pub struct GetAgentEventsRequest {
     #[prost(uint64, tag = "1")]
     pub number: u64,
+    #[prost(bool, tag = "9")]
+    pub first: bool,
     #[prost(bool, tag = "2")]
     pub follow: bool,
     #[prost(message, optional, tag = "7")]
     pub since: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(message, optional, tag = "8")]
     pub until: ::core::option::Option<::prost_types::Timestamp>,
-    #[prost(bool, tag = "9")]
-    pub first: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetAgentEventsResponse {
@@ -99,14 +99,14 @@ pub struct GetAgentEventsResponse {
 pub struct GetDebugEventsRequest {
     #[prost(uint64, tag = "1")]
     pub number: u64,
+    #[prost(bool, tag = "9")]
+    pub first: bool,
     #[prost(bool, tag = "2")]
     pub follow: bool,
     #[prost(message, optional, tag = "7")]
     pub since: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(message, optional, tag = "8")]
     pub until: ::core::option::Option<::prost_types::Timestamp>,
-    #[prost(bool, tag = "9")]
-    pub first: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetDebugEventsResponse {

@@ -1,42 +1,34 @@
-//! Proto3 JSON, straight from wire bytes and back into messages.
+//! Proto3 JSON (<https://protobuf.dev/programming-guides/json>): from wire bytes to text without
+//! decoding, and from text into messages.
+//!
+//! The text is what `hubble observe -o jsonpb` prints for the same bytes: field names as in the .proto
+//! in declaration order, absent and default values left out, enum names (numbers where there is no
+//! name), 64-bit numbers as strings, and HTML-relevant characters escaped. One thing is printed that
+//! Hubble refuses: an `Any` of a type not known here, whose value is then base64.
 
-use crate::flow::FlowFilter;
-use crate::observer::GetFlowsResponse;
+mod error;
+mod message;
+mod read;
+mod scalar;
+mod well_known;
 
-/// Bytes that are no message of the type asked for, or a JSON text that isn't.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct JsonError(pub String);
+pub use error::JsonError;
+pub use read::{ParsedResponse, parse_filter, parse_response};
+
+use crate::schema::Schema;
 
 /// Appends the JSON of an encoded message (`type_name` as in "observer.GetFlowsResponse") to `out`:
-/// one compact object, no newline. On error `out` is as it was.
+/// one compact object, no newline. Fields not known here are passed over. On error `out` is as it was.
 ///
 /// # Errors
 /// Unknown type, malformed bytes, or a value JSON has no form for (a time outside years 1–9999).
-pub fn append(_type_name: &str, _wire: &[u8], _out: &mut Vec<u8>) -> Result<(), JsonError> {
-    Ok(())
-}
-
-/// Reads a FlowFilter from JSON; an unknown field is an error that names it.
-///
-/// # Errors
-/// Not JSON, or not a filter.
-pub fn parse_filter(_text: &str) -> Result<FlowFilter, JsonError> {
-    Ok(FlowFilter::default())
-}
-
-/// A response read from a file.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ParsedResponse {
-    pub response: GetFlowsResponse,
-    /// Something in the text is not known here and was passed over.
-    pub unknown_fields: bool,
-}
-
-/// Reads one line of `hubble observe -o jsonpb` or of an exporter's file.
-///
-/// # Errors
-/// Not JSON, or not a response.
-pub fn parse_response(_text: &str) -> Result<ParsedResponse, JsonError> {
-    Ok(ParsedResponse { response: GetFlowsResponse::default(), unknown_fields: false })
+pub fn append(type_name: &str, wire: &[u8], out: &mut Vec<u8>) -> Result<(), JsonError> {
+    let schema = Schema::get();
+    let index = schema.index(type_name).ok_or_else(|| JsonError::UnknownType(type_name.to_owned()))?;
+    let before = out.len();
+    let printed = message::Printer { schema, out }.message(index, wire, 0);
+    if printed.is_err() {
+        out.truncate(before);
+    }
+    printed
 }

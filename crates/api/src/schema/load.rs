@@ -57,7 +57,7 @@ impl<'a> Loader<'a> {
             self::field(described, sub)
         };
         let message = |(name, described): &(String, &DescriptorProto)| {
-            self::message(name, described, described.field.iter().map(field).collect())
+            self::message(name, described.field.iter().map(field).collect())
         };
         let messages = self.messages.iter().map(message).collect();
         Schema { messages, by_name, enums: self.enums }
@@ -81,7 +81,7 @@ fn field(described: &FieldDescriptorProto, sub: usize) -> Field {
     }
 }
 
-fn message(name: &str, described: &DescriptorProto, fields: Vec<Field>) -> Message {
+fn message(name: &str, fields: Vec<Field>) -> Message {
     let well_known = match name {
         "google.protobuf.Timestamp" => WellKnown::Timestamp,
         "google.protobuf.Duration" => WellKnown::Duration,
@@ -102,8 +102,7 @@ fn message(name: &str, described: &DescriptorProto, fields: Vec<Field>) -> Messa
     }
     high.sort_unstable();
     let has_oneof = fields.iter().any(|field| field.oneof.is_some());
-    let map_entry = described.options.as_ref().is_some_and(|options| options.map_entry());
-    Message { name: name.to_owned(), fields, low, high, well_known, has_oneof, map_entry }
+    Message { name: name.to_owned(), fields, low, high, well_known, has_oneof }
 }
 
 #[cfg(test)]
@@ -121,6 +120,24 @@ mod tests {
         assert!(
             schema.index("fathom.v1.FlowFacts").is_some() && schema.index("google.protobuf.Any").is_some()
         );
+    }
+
+    #[test]
+    fn the_contract_has_neither_maps_nor_groups_which_the_json_printer_does_not_know() {
+        let set = FileDescriptorSet::decode(crate::DESCRIPTORS).unwrap();
+        let ours = set.file.iter().filter(|file| !file.name().starts_with("google/"));
+        for message in ours.flat_map(|file| &file.message_type) {
+            assert!(
+                message.nested_type.iter().all(|nested| nested.options.is_none()),
+                "map in {}",
+                message.name()
+            );
+            assert!(
+                message.field.iter().all(|field| field.r#type() != Type::Group),
+                "group in {}",
+                message.name()
+            );
+        }
     }
 
     #[test]

@@ -40,7 +40,6 @@ pub(crate) struct Message {
     high: Vec<(u32, u16)>,
     pub well_known: WellKnown,
     pub has_oneof: bool,
-    pub map_entry: bool,
 }
 
 const NO_FIELD: u16 = u16::MAX;

@@ -9,12 +9,10 @@ use bytes::{BufMut, BytesMut};
 use super::address::{put_ip, put_mac, put_socket};
 use super::mask::Mask;
 use super::parts::{Facts, FlowParts, L4, Policies};
+use crate::facts::FACTS_TYPE;
 use crate::flow::{IpVersion, TrafficDirection};
 use crate::names::summary::Summary;
 use crate::wire::{put_bytes, put_int32, put_nested, put_number, put_sized, put_text};
-
-/// Type URL of the extension, as `google.protobuf.Any` names types.
-const FACTS_TYPE: &str = "type.googleapis.com/fathom.v1.FlowFacts";
 
 /// Bytes that a flow's length usually takes: 128 bytes to 16 KiB.
 const FLOW_LEN_BYTES: usize = 2;

@@ -52,7 +52,8 @@ pub struct Policies<'a> {
     pub bodies: &'a [Bytes],
 }
 
-/// The content of the `fathom.v1.FlowFacts` extension; zero values are left out.
+/// The content of the `fathom.v1.FlowFacts` extension, for clients that [asked](crate::facts::asked);
+/// zero values are left out.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts<'a> {
     pub rule_id: u32,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use fathom_bpf::abi::{self, Event, direction, kind};
+use hashbrown::HashMap;
 
 use super::clock::WallClock;
 use super::flow::{Flow, ServiceEnd, has_ports};
@@ -21,6 +22,8 @@ const WORLD: u32 = 2;
 pub struct Enricher {
     source: Arc<ArcSwap<Snapshot>>,
     snapshot: Arc<Snapshot>,
+    /// (endpoint id, `abi` family) → address of a local endpoint.
+    local_addresses: HashMap<(u32, u8), [u8; 16], foldhash::fast::RandomState>,
     clock: WallClock,
     stand_ins: StandIns,
 }
@@ -28,7 +31,8 @@ pub struct Enricher {
 impl Enricher {
     pub fn new(source: Arc<ArcSwap<Snapshot>>) -> Self {
         let snapshot = source.load_full();
-        Self { source, snapshot, clock: WallClock::new(), stand_ins: StandIns::default() }
+        let local_addresses = local_addresses(&snapshot);
+        Self { source, snapshot, local_addresses, clock: WallClock::new(), stand_ins: StandIns::default() }
     }
 
     /// Takes up the newest snapshot and clock offset: once per batch, so that the flows of a batch are
@@ -37,6 +41,7 @@ impl Enricher {
         let newest = self.source.load();
         if !Arc::ptr_eq(&newest, &self.snapshot) {
             self.snapshot = Arc::clone(&newest);
+            self.local_addresses = local_addresses(&newest);
             self.stand_ins.clear();
         }
         self.clock.refresh();
@@ -64,6 +69,7 @@ impl Enricher {
             frontend: [0; 16],
             service_end: ServiceEnd::Destination,
         };
+        self.complete_source(&mut flow);
         let (source, destination) = (flow.source_ip(), flow.destination_ip());
         find_service(&mut flow, &snapshot, source, destination);
         let device = flow.device.as_deref();
@@ -79,6 +85,17 @@ impl Enricher {
             flow.destination_names = destination.and_then(|ip| snapshot.dns_names.get(&ip).cloned());
         }
         flow
+    }
+
+    /// A socket that connects is not bound yet: its packets will carry the pod's own address.
+    fn complete_source(&self, flow: &mut Flow) {
+        if flow.event.kind == kind::SOCK
+            && flow.source_ip().is_none()
+            && let Some(device) = &flow.device
+            && let Some(address) = self.local_addresses.get(&(device.endpoint.id, flow.event.family))
+        {
+            flow.event.saddr = *address;
+        }
     }
 
     /// Who is at this end: the local pod, else who has the address, else what the identity says.
@@ -98,6 +115,15 @@ impl Enricher {
             None => self.stand_ins.for_identity(identity),
         }
     }
+}
+
+/// The addresses of local endpoints: those with an id.
+fn local_addresses(snapshot: &Snapshot) -> HashMap<(u32, u8), [u8; 16], foldhash::fast::RandomState> {
+    let local = snapshot.by_ip.iter().filter(|(_, endpoint)| endpoint.id != 0);
+    let entry = |(ip, endpoint): (&IpAddr, &Arc<EndpointInfo>)| {
+        ((endpoint.id, if ip.is_ipv4() { 4 } else { 6 }), abi::ip_to_bytes(*ip))
+    };
+    local.map(entry).collect()
 }
 
 /// What is known of one end before its address is looked up.

@@ -1,18 +1,23 @@
 //! Synthetic records and snapshots for unit tests.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use fathom_bpf::abi::{self, Event};
+use prost::Message;
 
 use super::enrich::Enricher;
 use super::flow::{Flow, proto};
-use crate::cluster::snapshot::{Device, EndpointInfo, Snapshot};
+use crate::cluster::snapshot::{Device, EndpointInfo, RuleInfo, ServiceInfo, Snapshot};
 
 /// Interface of the local pod in [`snapshot`].
 pub const IFINDEX: u32 = 7;
 pub const LOCAL: &str = "10.244.1.7";
+pub const LOCAL6: &str = "fd00:10:244:1::7";
 pub const REMOTE: &str = "10.244.2.9";
+pub const FRONTEND: &str = "10.96.0.10";
+pub const OUTSIDE: &str = "93.184.216.34";
 
 /// A forwarded TCP packet of the local pod.
 pub fn event() -> Event {
@@ -70,19 +75,49 @@ pub fn address(text: &str) -> [u8; 16] {
     abi::ip_to_bytes(text.parse().expect("an address"))
 }
 
-pub fn pod(name: &str, identity: u32) -> Arc<EndpointInfo> {
-    Arc::new(EndpointInfo { pod_name: name.into(), namespace: "shop".into(), identity, ..Default::default() })
+/// An endpoint with its wire form; `id` 0 = not on this node.
+pub fn pod(name: &str, identity: u32, id: u32) -> Arc<EndpointInfo> {
+    endpoint(EndpointInfo {
+        id,
+        pod_name: name.into(),
+        namespace: "shop".into(),
+        cluster_name: "default".into(),
+        labels: vec![format!("k8s:app={name}").into()],
+        identity,
+        ..Default::default()
+    })
 }
 
-/// One local pod, one remote pod, the world.
+pub fn endpoint(mut info: EndpointInfo) -> Arc<EndpointInfo> {
+    let message = fathom_api::flow::Endpoint {
+        id: info.id,
+        identity: info.identity,
+        namespace: info.namespace.to_string(),
+        labels: info.labels.iter().map(ToString::to_string).collect(),
+        pod_name: info.pod_name.to_string(),
+        ..Default::default()
+    };
+    info.encoded = message.encode_to_vec().into();
+    Arc::new(info)
+}
+
+/// One local pod "web", one remote pod "db" behind the service "database", the world.
 pub fn snapshot() -> Snapshot {
     let mut snapshot = Snapshot::default();
-    let (web, db) = (pod("web", 1000), pod("db", 2000));
+    let ip = |text: &str| -> IpAddr { text.parse().expect("an address") };
+    let (web, db) = (pod("web", 1000, 17), pod("db", 2000, 0));
     let world = EndpointInfo { identity: 2, labels: vec!["reserved:world".into()], ..Default::default() };
-    snapshot.by_ip.insert(LOCAL.parse().expect("an address"), Arc::clone(&web));
-    snapshot.by_ip.insert(REMOTE.parse().expect("an address"), db);
-    snapshot.by_identity.insert(2, Arc::new(world));
+    snapshot.by_ip.insert(ip(LOCAL), Arc::clone(&web));
+    snapshot.by_ip.insert(ip(LOCAL6), Arc::clone(&web));
+    snapshot.by_ip.insert(ip(REMOTE), db);
+    snapshot.by_identity.insert(2, endpoint(world));
     snapshot.by_ifindex.insert(IFINDEX, Arc::new(Device { name: "fathom7".into(), endpoint: web }));
+    let service = ServiceInfo { id: 5, name: "database".into(), namespace: "shop".into(), ..Default::default() };
+    let service = Arc::new(service);
+    snapshot.services.insert((ip(FRONTEND), 5432, proto::TCP), Arc::clone(&service));
+    snapshot.services_by_id.insert(5, (service, ip(FRONTEND)));
+    snapshot.rules.insert(9, Arc::new(RuleInfo { id: 9, ..Default::default() }));
+    snapshot.dns_names.insert(ip(OUTSIDE), ["example.org".into()].into());
     snapshot
 }
 

@@ -1,8 +1,9 @@
 //! The command tree as it is typed.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 
-use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::observe::typed::ObserveArgs;
 use crate::settings::typed::GlobalArgs;
@@ -148,10 +149,9 @@ pub enum CompletionShell {
 
 impl Cli {
     /// Parses a command line, program name first.
-    pub fn try_parse<T: Into<OsString> + Clone>(
-        argv: impl IntoIterator<Item = T>,
-    ) -> Result<Self, clap::Error> {
+    pub fn try_parse<T: Into<OsString>>(argv: impl IntoIterator<Item = T>) -> Result<Self, clap::Error> {
         let mut command = command();
+        let argv = plain_switches(&command, argv.into_iter().map(Into::into));
         let matches = command.try_get_matches_from_mut(argv)?;
         Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
     }
@@ -159,27 +159,39 @@ impl Cli {
 
 /// The whole tree, for parsing and for completion scripts.
 pub fn command() -> Command {
-    switches_take_values(Cli::command())
+    Cli::command()
 }
 
-/// Lets every switch be written as `--follow=true` and `--follow=false` too, as Go programs allow.
-fn switches_take_values(mut command: Command) -> Command {
-    let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
-    for name in names {
-        command = command.mut_subcommand(name, switches_take_values);
-    }
-    command.mut_args(|arg| match arg.get_action() {
-        ArgAction::SetTrue => arg
-            .action(ArgAction::Set)
-            .value_parser(value_parser!(bool))
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("true")
-            .default_value("false")
-            .hide_default_value(true)
-            .hide_possible_values(true),
-        _ => arg,
-    })
+/// Go programs let every switch be written as `--follow=true` and `--follow=false` too, and scripts
+/// do; here they become a plain switch, or none.
+fn plain_switches(command: &Command, argv: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut switches = HashSet::new();
+    collect_switches(command, &mut switches);
+    let mut options_end = false;
+    let plain = |word: OsString| {
+        options_end |= word == "--";
+        let Some((name, value)) = word.to_str().and_then(|word| word.strip_prefix("--")?.split_once('='))
+        else {
+            return Some(word);
+        };
+        match value.to_ascii_lowercase().as_str() {
+            _ if options_end || !switches.contains(name) => Some(word),
+            "true" | "t" | "1" => Some(format!("--{name}").into()),
+            "false" | "f" | "0" => None,
+            _ => Some(word),
+        }
+    };
+    argv.filter_map(plain).collect()
+}
+
+fn collect_switches(command: &Command, switches: &mut HashSet<String>) {
+    let args = command.get_arguments().filter(|arg| match arg.get_action() {
+        ArgAction::SetTrue => true,
+        ArgAction::Append => arg.get_num_args().is_some_and(|range| range.max_values() == 0),
+        _ => false,
+    });
+    switches.extend(args.filter_map(|arg| arg.get_long()).map(str::to_owned));
+    command.get_subcommands().for_each(|command| collect_switches(command, switches));
 }
 
 #[cfg(test)]
@@ -201,6 +213,20 @@ mod tests {
         assert!(of("fathom observe flows --last 3").what.is_some());
         assert!(of("fathom --server a:1 observe agent-events -o json").what.is_some());
         assert!(Cli::try_parse("fathom observe --last 3 agent-events".split_whitespace()).is_err());
+    }
+
+    #[test]
+    fn switches_may_be_spelled_out() {
+        let of = |line: &str| {
+            let words = line.split_whitespace().map(OsString::from);
+            let plain = plain_switches(&command(), words);
+            plain.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(of("x observe --follow=true --not=true --reply=1"), "x observe --follow --not --reply");
+        assert_eq!(of("x observe --follow=false --all=F --numeric=maybe"), "x observe --numeric=maybe");
+        // What takes a value keeps it.
+        let kept = "x observe --ip-translation=false --tls=true --pod=true -- --follow=true";
+        assert_eq!(of(kept), kept);
     }
 
     #[test]

@@ -78,7 +78,8 @@ fn unreachable(server: &str, error: ConnectError) -> anyhow::Error {
         ConnectError::Target { .. } => usage(error),
         _ => {
             let text = error.to_string();
-            let problem = if text.contains(server) { text } else { format!("cannot connect to {server}: {text}") };
+            let problem =
+                if text.contains(server) { text } else { format!("cannot connect to {server}: {text}") };
             anyhow!("{problem}\n{}", advice(&problem))
         }
     }
@@ -92,7 +93,8 @@ fn advice(problem: &str) -> &'static str {
         "The server does not speak TLS there: leave out --tls (or tls://)."
     } else if any(&["unknownissuer", "certificate", "notvalidforname"]) {
         "The server's certificate was not accepted: name its authority with --tls-ca-cert-files and its name with --tls-server-name."
-    } else if any(&["h2", "http2", "frame", "connection closed", "broken pipe", "connection reset", "goaway"]) {
+    } else if any(&["h2", "http2", "frame", "connection closed", "broken pipe", "connection reset", "goaway"])
+    {
         "The connection broke while it was set up: if the server speaks TLS, add --tls."
     } else if any(&["no such file", "permission denied"]) {
         "Is the agent running on this node, and are you root? Another address: --server, or FATHOM_SERVER."

@@ -44,8 +44,9 @@ pub async fn run(what: ListWhat, settings: &Settings) -> Result<()> {
         }
         ListWhat::Rules(format) => {
             let response = agent.list_rules(connection.request(ListRulesRequest {})).await;
-            let response = response
-                .map_err(|status| connection.failed("rules (which Fathom's agents and relays know)", &status))?;
+            let response = response.map_err(|status| {
+                connection.failed("rules (which Fathom's agents and relays know)", &status)
+            })?;
             show(response.get_ref(), "fathom.v1.ListRulesResponse", format.output, rules::table)
         }
     }

@@ -36,7 +36,8 @@ fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Task::Completion(args) => return completion::run(args.shell),
         Task::Version => {
-            let (version, os, arch) = (env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
+            let (version, os, arch) =
+                (env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
             writeln!(std::io::stdout(), "fathom v{version} on {os}/{arch}")?;
             return Ok(());
         }
@@ -52,10 +53,8 @@ fn run(cli: &Cli) -> Result<()> {
     }
     let settings = Settings::resolve(&cli.global, &sources)?;
     // One thread: there is one stream to read and one terminal to write.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(async {
         match &cli.command {
             Task::Observe(args) => observe::run(args, &settings).await,

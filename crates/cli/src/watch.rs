@@ -29,7 +29,9 @@ fn line(change: &ChangeNotification) -> String {
     let kind = ChangeNotificationType::try_from(change.r#type)
         .map_or_else(|_| change.r#type.to_string(), |kind| kind.as_str_name().to_owned());
     let tls = match &change.tls {
-        Some(tls) if !tls.server_name.is_empty() => format!(" (TLS.ServerName: {})", Escaped(&tls.server_name)),
+        Some(tls) if !tls.server_name.is_empty() => {
+            format!(" (TLS.ServerName: {})", Escaped(&tls.server_name))
+        }
         _ => String::new(),
     };
     format!("{kind:<12} {} {}{tls}", Escaped(&change.address), Escaped(&change.name))
@@ -59,8 +61,12 @@ mod tests {
             r#type: ChangeNotificationType::PeerAdded as i32,
             tls: Some(Tls { server_name: "node-1.default.fathom".into() }),
         };
-        assert_eq!(line(&change), "PEER_ADDED   10.0.0.1:4244 node-1 (TLS.ServerName: node-1.default.fathom)");
-        let gone = ChangeNotification { r#type: ChangeNotificationType::PeerDeleted as i32, tls: None, ..change };
+        assert_eq!(
+            line(&change),
+            "PEER_ADDED   10.0.0.1:4244 node-1 (TLS.ServerName: node-1.default.fathom)"
+        );
+        let gone =
+            ChangeNotification { r#type: ChangeNotificationType::PeerDeleted as i32, tls: None, ..change };
         assert_eq!(line(&gone), "PEER_DELETED 10.0.0.1:4244 node-1");
     }
 }

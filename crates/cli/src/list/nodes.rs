@@ -76,7 +76,8 @@ mod tests {
             seen_flows: 9_000,
             ..Default::default()
         };
-        let gone = Node { name: "node-22".into(), state: NodeState::NodeUnavailable as i32, ..Default::default() };
+        let gone =
+            Node { name: "node-22".into(), state: NodeState::NodeUnavailable as i32, ..Default::default() };
         let response = GetNodesResponse { nodes: vec![node, gone] };
         let text = |wide| {
             let mut out = Vec::new();
@@ -91,6 +92,10 @@ node-1    Connected     1m30s   100.00    2048/4096 ( 50.00%)
 node-22   Unavailable   N/A     N/A       N/A
 "
         );
-        assert!(text(true).lines().nth(1).unwrap().ends_with("0.1.0     10.0.0.1:4244   Disabled"), "{}", text(true));
+        assert!(
+            text(true).lines().nth(1).unwrap().ends_with("0.1.0     10.0.0.1:4244   Disabled"),
+            "{}",
+            text(true)
+        );
     }
 }

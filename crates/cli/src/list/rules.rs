@@ -54,8 +54,18 @@ mod tests {
         };
         let response = ListRulesResponse {
             rules: vec![
-                Rule { id: 7, refs: vec![place("web", Some(0)), place("all", Some(2))], ..Default::default() },
-                Rule { id: 9, refs: vec![place("web", None)], default_deny: true, denied_packets: 1_234, denied_bytes: 5 },
+                Rule {
+                    id: 7,
+                    refs: vec![place("web", Some(0)), place("all", Some(2))],
+                    ..Default::default()
+                },
+                Rule {
+                    id: 9,
+                    refs: vec![place("web", None)],
+                    default_deny: true,
+                    denied_packets: 1_234,
+                    denied_bytes: 5,
+                },
             ],
         };
         let mut out = Vec::new();

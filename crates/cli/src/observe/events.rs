@@ -53,7 +53,9 @@ fn selection(args: &EventsArgs) -> Result<Selection> {
 pub async fn agent(args: &EventsArgs, style: Style, settings: &Settings) -> Result<()> {
     let Selection { number, first, follow, since, until } = selection(args)?;
     let connection = connect(settings).await?;
-    let failed = |status: &tonic::Status| connection.failed("agent events (which only an agent has, not a relay)", status);
+    let failed = |status: &tonic::Status| {
+        connection.failed("agent events (which only an agent has, not a relay)", status)
+    };
     let request = GetAgentEventsRequest { number, first, follow, since, until };
     let mut client = ObserverClient::new(connection.channel.clone());
     let responses = client.get_agent_events(request).await.map_err(|status| failed(&status))?;
@@ -66,7 +68,9 @@ pub async fn agent(args: &EventsArgs, style: Style, settings: &Settings) -> Resu
 pub async fn debug(args: &EventsArgs, style: Style, settings: &Settings) -> Result<()> {
     let Selection { number, first, follow, since, until } = selection(args)?;
     let connection = connect(settings).await?;
-    let failed = |status: &tonic::Status| connection.failed("debug events (which only an agent has, not a relay)", status);
+    let failed = |status: &tonic::Status| {
+        connection.failed("debug events (which only an agent has, not a relay)", status)
+    };
     let request = GetDebugEventsRequest { number, first, follow, since, until };
     let mut client = ObserverClient::new(connection.channel.clone());
     let responses = client.get_debug_events(request).await.map_err(|status| failed(&status))?;

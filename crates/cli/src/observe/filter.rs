@@ -63,11 +63,8 @@ pub fn compile<'a>(
     let (mut allow, mut deny) = (List::default(), List::default());
     let mut not = false;
     for (flag, value) in typed {
-        let refused = |refusal| FilterFlagError::Value {
-            flag: flag.display(),
-            value: value.to_owned(),
-            refusal,
-        };
+        let refused =
+            |refusal| FilterFlagError::Value { flag: flag.display(), value: value.to_owned(), refusal };
         if flag.value.is_none() && value != "true" {
             return Err(refused("the flag is on when given, and takes no value".to_owned()));
         }
@@ -99,8 +96,12 @@ impl List {
                 put_flow_field(&mut self.left, field, value)?;
                 put_flow_field(&mut self.right, field, value)?;
             }
-            Meaning::Endpoint(side, EndpointField::Namespace) => self.namespaces_of(side).push(value.to_owned()),
-            Meaning::Endpoint(side, EndpointField::AllNamespaces) => self.namespaces_of(side).push(String::new()),
+            Meaning::Endpoint(side, EndpointField::Namespace) => {
+                self.namespaces_of(side).push(value.to_owned())
+            }
+            Meaning::Endpoint(side, EndpointField::AllNamespaces) => {
+                self.namespaces_of(side).push(String::new())
+            }
             Meaning::Endpoint(Side::Either, EndpointField::Port) => self.ports.push(value::port(value)?),
             Meaning::Endpoint(side, field) => {
                 let (left, right) = match side {

@@ -175,8 +175,14 @@ fn bad_values_are_refused_with_flag_and_value() {
     for (line, expected) in [
         ("--verdict OK", r#"invalid argument "OK" for "--verdict" flag: unknown verdict "OK" (expected "#),
         ("-t moon", r#"invalid argument "moon" for "-t, --type" flag: unknown event type "moon""#),
-        ("--ip-trace-id 0", r#"invalid argument "0" for "--ip-trace-id" flag: invalid --ip-trace-id value; must be greater than 0"#),
-        ("--identity me", r#"invalid argument "me" for "--identity" flag: unknown identity "me" (expected a number, "#),
+        (
+            "--ip-trace-id 0",
+            r#"invalid argument "0" for "--ip-trace-id" flag: invalid --ip-trace-id value; must be greater than 0"#,
+        ),
+        (
+            "--identity me",
+            r#"invalid argument "me" for "--identity" flag: unknown identity "me" (expected a number, "#,
+        ),
         ("--ip 1.1.1", r#"invalid argument "1.1.1" for "--ip" flag: neither an IP address nor a CIDR"#),
     ] {
         let error = of(line).unwrap_err();

@@ -104,20 +104,26 @@ const fn flag(
 macro_rules! sides {
     ($field:ident, $short:expr, $value:expr, $long:literal, $help:literal) => {
         [
-            flag($long, $short, Meaning::Endpoint(Side::Either, EndpointField::$field), $value, $help),
+            flag(
+                $long,
+                $short,
+                Meaning::Endpoint(Side::Either, EndpointField::$field),
+                $value,
+                concat!($help, "; --from-", $long, " and --to-", $long, " name the end"),
+            ),
             flag(
                 concat!("from-", $long),
                 None,
                 Meaning::Endpoint(Side::From, EndpointField::$field),
                 $value,
-                concat!("The same of the source: ", $help),
+                concat!("Source: ", $help),
             ),
             flag(
                 concat!("to-", $long),
                 None,
                 Meaning::Endpoint(Side::To, EndpointField::$field),
                 $value,
-                concat!("The same of the destination: ", $help),
+                concat!("Destination: ", $help),
             ),
         ]
     };
@@ -125,17 +131,41 @@ macro_rules! sides {
 
 /// Flags about one end of the flow, by field: either side, source, destination.
 pub static ENDPOINT_FLAGS: [[Flag; 3]; 11] = [
-    sides!(Pod, None, Some("[NS/]PREFIX"), "pod", "pod whose name begins so; namespace \"default\" unless given"),
-    sides!(Namespace, Some('n'), Some("NS"), "namespace", "pod or service in this Kubernetes namespace"),
-    sides!(AllNamespaces, Some('A'), None, "all-namespaces", "pod or service in any Kubernetes namespace"),
-    sides!(Service, None, Some("[NS/]PREFIX"), "service", "service whose name begins so; namespace \"default\" unless given"),
-    sides!(Workload, None, Some("[KIND/]NAME"), "workload", "pod of this workload (\"Deployment/api\", \"DaemonSet/\", \"api\")"),
-    sides!(Label, Some('l'), Some("SELECTOR"), "label", "endpoint with these labels (\"app=api\", \"tier in (a,b)\", \"reserved:world\")"),
-    sides!(Identity, None, Some("ID"), "identity", "endpoint with this security identity, by number or reserved name"),
+    sides!(
+        Pod,
+        None,
+        Some("[NS/]PREFIX"),
+        "pod",
+        "a pod whose name begins so, in namespace \"default\" unless given"
+    ),
+    sides!(Namespace, Some('n'), Some("NS"), "namespace", "in this Kubernetes namespace"),
+    sides!(AllNamespaces, Some('A'), None, "all-namespaces", "in any Kubernetes namespace"),
+    sides!(
+        Service,
+        None,
+        Some("[NS/]PREFIX"),
+        "service",
+        "a service whose name begins so, in namespace \"default\" unless given"
+    ),
+    sides!(
+        Workload,
+        None,
+        Some("[KIND/]NAME"),
+        "workload",
+        "a pod of this workload (\"Deployment/api\", \"DaemonSet/\", \"api\")"
+    ),
+    sides!(
+        Label,
+        Some('l'),
+        Some("SELECTOR"),
+        "label",
+        "with these labels (\"app=api\", \"tier in (a,b)\", \"reserved:world\")"
+    ),
+    sides!(Identity, None, Some("ID"), "identity", "with this security identity, by number or reserved name"),
     sides!(Ip, None, Some("ADDRESS|CIDR"), "ip", "this address, or any in this CIDR"),
     sides!(Port, None, Some("PORT"), "port", "this TCP, UDP or SCTP port"),
-    sides!(Fqdn, None, Some("PATTERN"), "fqdn", "address known by this DNS name (\"*.example.com\")"),
-    sides!(Cluster, None, Some("PATTERN"), "cluster", "endpoint in this cluster (\"prod-*\")"),
+    sides!(Fqdn, None, Some("PATTERN"), "fqdn", "an address known by this DNS name (\"*.example.com\")"),
+    sides!(Cluster, None, Some("PATTERN"), "cluster", "in this cluster (\"prod-*\")"),
 ];
 
 /// Flags about the flow as a whole, and `--not`.
@@ -143,34 +173,142 @@ pub static FLOW_FLAGS: [Flag; 28] = {
     use FlowField as F;
     use Meaning::{Flow, Not};
     [
-        flag("not", None, Not, None, "Exclude what the next filter flag matches; it inverts that one flag only"),
-        flag("verdict", None, Flow(F::Verdict), Some("VERDICT"), "This verdict: FORWARDED, DROPPED, AUDIT, REDIRECTED, ERROR, TRACED, TRANSLATED"),
-        flag("drop-reason-desc", None, Flow(F::DropReason), Some("REASON"), "Dropped for this reason (\"POLICY_DENIED\", \"INVALID_SOURCE_IP\")"),
-        flag("type", Some('t'), Flow(F::Type), Some("TYPE[:SUBTYPE]"), "This kind of event: drop, trace, policy-verdict, trace-sock, l7, capture, or its number; subtypes of trace by name (\"trace:to-endpoint\"), else by number"),
-        flag("protocol", None, Flow(F::Protocol), Some("PROTOCOL"), "This protocol: tcp, udp, sctp, icmp, icmpv4, icmpv6, vrrp, igmp, dns, http"),
-        flag("tcp-flags", None, Flow(F::TcpFlags), Some("FLAG[,FLAG]"), "TCP with all of these flags set (\"syn\", \"syn,ack\")"),
-        flag("traffic-direction", None, Flow(F::TrafficDirection), Some("DIRECTION"), "Seen in this direction: ingress or egress of the local endpoint"),
+        flag(
+            "not",
+            None,
+            Not,
+            None,
+            "Exclude what the next filter flag matches; it inverts that one flag only",
+        ),
+        flag(
+            "verdict",
+            None,
+            Flow(F::Verdict),
+            Some("VERDICT"),
+            "This verdict: FORWARDED, DROPPED, AUDIT, REDIRECTED, ERROR, TRACED, TRANSLATED",
+        ),
+        flag(
+            "drop-reason-desc",
+            None,
+            Flow(F::DropReason),
+            Some("REASON"),
+            "Dropped for this reason (\"POLICY_DENIED\", \"INVALID_SOURCE_IP\")",
+        ),
+        flag(
+            "type",
+            Some('t'),
+            Flow(F::Type),
+            Some("TYPE[:SUBTYPE]"),
+            "This kind of event: drop, trace, policy-verdict, trace-sock, l7, capture, or its number; subtypes of trace by name (\"trace:to-endpoint\"), else by number",
+        ),
+        flag(
+            "protocol",
+            None,
+            Flow(F::Protocol),
+            Some("PROTOCOL"),
+            "This protocol: tcp, udp, sctp, icmp, icmpv4, icmpv6, vrrp, igmp, dns, http",
+        ),
+        flag(
+            "tcp-flags",
+            None,
+            Flow(F::TcpFlags),
+            Some("FLAG[,FLAG]"),
+            "TCP with all of these flags set (\"syn\", \"syn,ack\")",
+        ),
+        flag(
+            "traffic-direction",
+            None,
+            Flow(F::TrafficDirection),
+            Some("DIRECTION"),
+            "Seen in this direction: ingress or egress of the local endpoint",
+        ),
         flag("reply", None, Flow(F::Reply), None, "Replies only"),
         flag("not-reply", None, Flow(F::NotReply), None, "Everything but replies"),
         flag("ipv4", Some('4'), Flow(F::Ipv4), None, "IPv4 only"),
         flag("ipv6", Some('6'), Flow(F::Ipv6), None, "IPv6 only"),
-        flag("ip-version", None, Flow(F::IpVersion), Some("VERSION"), "This IP version: v4, v6, or none (ARP, for example)"),
-        flag("snat-ip", None, Flow(F::SnatIp), Some("ADDRESS|CIDR"), "Source rewritten to this address, or to any in this CIDR"),
-        flag("dns-query", None, Flow(F::DnsQuery), Some("REGEX"), "DNS query for a name that matches this regular expression"),
-        flag("http-status", None, Flow(F::HttpStatus), Some("CODE"), "HTTP status, or its beginning (\"404\", \"5+\")"),
+        flag(
+            "ip-version",
+            None,
+            Flow(F::IpVersion),
+            Some("VERSION"),
+            "This IP version: v4, v6, or none (ARP, for example)",
+        ),
+        flag(
+            "snat-ip",
+            None,
+            Flow(F::SnatIp),
+            Some("ADDRESS|CIDR"),
+            "Source rewritten to this address, or to any in this CIDR",
+        ),
+        flag(
+            "dns-query",
+            None,
+            Flow(F::DnsQuery),
+            Some("REGEX"),
+            "DNS query for a name that matches this regular expression",
+        ),
+        flag(
+            "http-status",
+            None,
+            Flow(F::HttpStatus),
+            Some("CODE"),
+            "HTTP status, or its beginning (\"404\", \"5+\")",
+        ),
         flag("http-method", None, Flow(F::HttpMethod), Some("METHOD"), "HTTP method, in any case"),
-        flag("http-path", None, Flow(F::HttpPath), Some("REGEX"), "HTTP path that matches this regular expression"),
-        flag("http-url", None, Flow(F::HttpUrl), Some("REGEX"), "HTTP URL that matches this regular expression"),
-        flag("http-header", None, Flow(F::HttpHeader), Some("NAME:VALUE"), "HTTP header with exactly this value"),
-        flag("node-name", None, Flow(F::NodeName), Some("PATTERN"), "Observed on this node (\"k8s*\", \"cluster/node\")"),
-        flag("node-label", None, Flow(F::NodeLabel), Some("SELECTOR"), "Observed on a node with these labels"),
+        flag(
+            "http-path",
+            None,
+            Flow(F::HttpPath),
+            Some("REGEX"),
+            "HTTP path that matches this regular expression",
+        ),
+        flag(
+            "http-url",
+            None,
+            Flow(F::HttpUrl),
+            Some("REGEX"),
+            "HTTP URL that matches this regular expression",
+        ),
+        flag(
+            "http-header",
+            None,
+            Flow(F::HttpHeader),
+            Some("NAME:VALUE"),
+            "HTTP header with exactly this value",
+        ),
+        flag(
+            "node-name",
+            None,
+            Flow(F::NodeName),
+            Some("PATTERN"),
+            "Observed on this node (\"k8s*\", \"cluster/node\")",
+        ),
+        flag(
+            "node-label",
+            None,
+            Flow(F::NodeLabel),
+            Some("SELECTOR"),
+            "Observed on a node with these labels",
+        ),
         flag("interface", None, Flow(F::Interface), Some("NAME"), "Observed at this network interface"),
         flag("uuid", None, Flow(F::Uuid), Some("UUID"), "The one flow with this identifier"),
         flag("trace-id", None, Flow(F::TraceId), Some("ID"), "HTTP with this W3C trace id"),
-        flag("ip-trace-id", None, Flow(F::IpTraceId), Some("ID"), "Packets that carry this IP trace id (greater than 0)"),
+        flag(
+            "ip-trace-id",
+            None,
+            Flow(F::IpTraceId),
+            Some("ID"),
+            "Packets that carry this IP trace id (greater than 0)",
+        ),
         flag("encrypted", None, Flow(F::Encrypted), None, "Encrypted traffic only"),
         flag("unencrypted", None, Flow(F::Unencrypted), None, "Unencrypted traffic only"),
-        flag("cel-expression", None, Flow(F::Cel), Some("CEL"), "Flows for which this CEL expression over _flow is true, where the server evaluates CEL"),
+        flag(
+            "cel-expression",
+            None,
+            Flow(F::Cel),
+            Some("CEL"),
+            "Flows for which this CEL expression over _flow is true, where the server evaluates CEL",
+        ),
     ]
 };
 
@@ -183,7 +321,16 @@ pub fn all() -> impl Iterator<Item = &'static Flag> {
 /// the same thing twice in ways that look like they narrow. Repeating one flag is always fine.
 /// The groups are those of Hubble's command line.
 pub static CONFLICTS: &[&[&str]] = &[
-    &["from-fqdn", "from-ip", "ip", "fqdn", "from-namespace", "namespace", "from-all-namespaces", "all-namespaces"],
+    &[
+        "from-fqdn",
+        "from-ip",
+        "ip",
+        "fqdn",
+        "from-namespace",
+        "namespace",
+        "from-all-namespaces",
+        "all-namespaces",
+    ],
     &["from-fqdn", "from-ip", "ip", "fqdn", "from-pod", "pod"],
     &["to-fqdn", "to-ip", "ip", "fqdn", "to-namespace", "namespace", "to-all-namespaces", "all-namespaces"],
     &["to-fqdn", "to-ip", "ip", "fqdn", "to-pod", "pod"],

@@ -40,10 +40,8 @@ pub async fn run(query: &Query, style: Style, settings: &Settings) -> Result<()>
     if style.debug && !style.silent {
         eprintln!("asking {} for {:?}", connection.server, query.request);
     }
-    let mut screen = Screen {
-        printer: Printer::new(style, super::stdout(), std::io::stderr()),
-        tally: Tally::default(),
-    };
+    let mut screen =
+        Screen { printer: Printer::new(style, super::stdout(), std::io::stderr()), tally: Tally::default() };
     let ended = stream(&connection, &query.request, &mut screen).await;
     screen.printer.finish()?;
     let tally = screen.tally;

@@ -77,7 +77,8 @@ fn copy<O: std::io::Write, E: std::io::Write>(
     let wanted = |response: &GetFlowsResponse| {
         let at = response_time(response);
         let late = request.since.as_ref().is_none_or(|since| at.is_some_and(|at| at >= time::unix_ns(since)));
-        let early = request.until.as_ref().is_none_or(|until| at.is_some_and(|at| at <= time::unix_ns(until)));
+        let early =
+            request.until.as_ref().is_none_or(|until| at.is_some_and(|at| at <= time::unix_ns(until)));
         let matches = match &response.response_types {
             Some(ResponseTypes::Flow(flow)) => filter.matches(flow),
             other => other.is_some(),
@@ -94,7 +95,8 @@ fn copy<O: std::io::Write, E: std::io::Write>(
     loop {
         line.clear();
         number += 1;
-        if input.read_line(&mut line).with_context(|| format!("read {name}, line {}", grouped(number)))? == 0 {
+        if input.read_line(&mut line).with_context(|| format!("read {name}, line {}", grouped(number)))? == 0
+        {
             break;
         }
         if line.trim().is_empty() {

@@ -93,10 +93,12 @@ fn parse_raw(flag: &str, texts: &[String]) -> anyhow::Result<Vec<FlowFilter>> {
 
 fn hints(args: &FlowsArgs) -> Vec<&'static str> {
     use super::flag::{EndpointField::*, Meaning};
-    let typed = || args.filters.iter().filter_map(|(flag, value)| match flag.meaning {
-        Meaning::Endpoint(_, field) => Some((field, value)),
-        _ => None,
-    });
+    let typed = || {
+        args.filters.iter().filter_map(|(flag, value)| match flag.meaning {
+            Meaning::Endpoint(_, field) => Some((field, value)),
+            _ => None,
+        })
+    };
     let bare_name = typed().any(|(field, value)| matches!(field, Pod | Service) && !value.contains('/'));
     let namespaced = typed().any(|(field, _)| matches!(field, Namespace | AllNamespaces));
     let mut hints = Vec::new();
@@ -141,13 +143,20 @@ mod tests {
     fn raw_filters_that_are_none_are_refused_with_their_text() {
         for text in ["{", r#"{"sauce_pod":["a"]}"#, "7"] {
             let error = of(&["--allowlist", text]).unwrap_err();
-            assert!(error.starts_with(&format!("invalid --allowlist flag: failed to decode '{text}': ")), "{error}");
+            assert!(
+                error.starts_with(&format!("invalid --allowlist flag: failed to decode '{text}': ")),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn tables_do_not_follow_and_files_neither() {
-        assert!(of(&["-o", "table", "-f"]).unwrap_err().starts_with("table output format is not compatible with follow mode"));
+        assert!(
+            of(&["-o", "table", "-f"])
+                .unwrap_err()
+                .starts_with("table output format is not compatible with follow mode")
+        );
         assert!(of(&["--input-file", "-", "-f"]).unwrap_err().contains("--input-file and --follow"));
         assert!(of(&["--input-file", "-", "--last", "1000001"]).is_err());
     }
@@ -168,7 +177,11 @@ mod tests {
             mask(&["-o", "json", "--field-mask", "time,verdict"]).unwrap(),
             Some(vec!["time".to_owned(), "verdict".to_owned()])
         );
-        assert!(mask(&["--field-mask", "time"]).unwrap_err().starts_with("compact output format is not compatible"));
+        assert!(
+            mask(&["--field-mask", "time"])
+                .unwrap_err()
+                .starts_with("compact output format is not compatible")
+        );
     }
 
     #[test]

@@ -111,6 +111,10 @@ mod tests {
         ] {
             assert_eq!(of(line), Err(error.to_owned()), "{line}");
         }
-        assert!(of("--since soon").unwrap_err().starts_with(r#"invalid argument "soon" for "--since" flag: not a time"#));
+        assert!(
+            of("--since soon")
+                .unwrap_err()
+                .starts_with(r#"invalid argument "soon" for "--since" flag: not a time"#)
+        );
     }
 }

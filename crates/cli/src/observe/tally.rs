@@ -71,8 +71,12 @@ impl Tally {
 /// Where events of this source are lost, in words.
 fn stage(source: i32) -> &'static str {
     match LostEventSource::try_from(source) {
-        Ok(LostEventSource::PerfEventRingBuffer) => "in the kernel, whose ring was full (PERF_EVENT_RING_BUFFER)",
-        Ok(LostEventSource::ObserverEventsQueue) => "on the way to or from the agent's store (OBSERVER_EVENTS_QUEUE)",
+        Ok(LostEventSource::PerfEventRingBuffer) => {
+            "in the kernel, whose ring was full (PERF_EVENT_RING_BUFFER)"
+        }
+        Ok(LostEventSource::ObserverEventsQueue) => {
+            "on the way to or from the agent's store (OBSERVER_EVENTS_QUEUE)"
+        }
         Ok(LostEventSource::HubbleRingBuffer) => {
             "in the agent's store, overwritten before they were read (HUBBLE_RING_BUFFER)"
         }

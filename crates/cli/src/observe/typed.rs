@@ -3,7 +3,7 @@
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, ValueEnum};
 
-use super::flag::{self, Flag, Meaning};
+use super::flag::{self, Flag, Meaning, Side};
 use crate::terminal::colour::When;
 use crate::terminal::time_format::{self, TimeFormat};
 
@@ -157,7 +157,7 @@ pub struct FlowFormatArgs {
     #[arg(long)]
     pub print_policy_names: bool,
     /// Names in place of addresses: pods, services, DNS names
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", value_name = "BOOL")]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub ip_translation: bool,
     /// Addresses and numbers only; the same as --ip-translation=false
     #[arg(long)]
@@ -166,7 +166,7 @@ pub struct FlowFormatArgs {
     #[arg(long, value_name = "FIELDS", value_delimiter = ',')]
     pub field_mask: Vec<String>,
     /// Ask for no more than the output shows, without --field-mask and JSON
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", value_name = "BOOL")]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub use_default_field_masks: bool,
     /// Read flows from this file instead of a server ("-": standard input), one JSON object per line as -o jsonpb writes them
     #[arg(long, value_name = "FILE", help_heading = "Other")]
@@ -204,7 +204,10 @@ impl Args for TypedFilters {
 fn arg(flag: &'static Flag) -> Arg {
     let arg = Arg::new(flag.long).long(flag.long).help(flag.help).action(ArgAction::Append);
     let arg = match flag.meaning {
-        Meaning::Endpoint(..) => arg.help_heading("Filters on an endpoint of the flow"),
+        // The short help has --from-… and --to-… beside the flag for either end.
+        Meaning::Endpoint(side, _) => {
+            arg.help_heading("Filters on one endpoint").hide_short_help(side != Side::Either)
+        }
         _ => arg.help_heading("Filters on the flow"),
     };
     let arg = match flag.short {
@@ -214,7 +217,7 @@ fn arg(flag: &'static Flag) -> Arg {
     match flag.value {
         Some(name) => arg.value_name(name).allow_hyphen_values(true),
         // A switch that remembers where it stood: one value per occurrence.
-        None => arg.num_args(0..=1).require_equals(true).default_missing_value("true").hide_possible_values(true),
+        None => arg.num_args(0).default_missing_value("true"),
     }
 }
 
@@ -259,7 +262,16 @@ mod tests {
     fn filter_flags_keep_the_order_they_were_typed_in() {
         assert_eq!(
             order("--to-pod a --not --verdict DROPPED -f --not -n x --last 3 --pod=b --not -A"),
-            ["to-pod=a", "not=true", "verdict=DROPPED", "not=true", "namespace=x", "pod=b", "not=true", "all-namespaces=true"]
+            [
+                "to-pod=a",
+                "not=true",
+                "verdict=DROPPED",
+                "not=true",
+                "namespace=x",
+                "pod=b",
+                "not=true",
+                "all-namespaces=true"
+            ]
         );
     }
 
@@ -281,9 +293,14 @@ mod tests {
 
     #[test]
     fn switches_take_a_value_after_an_equals_sign_only() {
-        assert_eq!(order("--not=true --reply"), ["not=true", "reply=true"]);
+        assert_eq!(
+            order("--not=true --reply --not=false -A"),
+            ["not=true", "reply=true", "all-namespaces=true"]
+        );
         assert!(flows("--reply true").is_err());
         let args = flows("--ip-translation=false --follow=false --print-node-name=true").unwrap();
         assert!(!args.flow_format.ip_translation && !args.selection.follow && args.format.print_node_name);
+        let args = flows("").unwrap();
+        assert!(args.flow_format.ip_translation && args.flow_format.use_default_field_masks);
     }
 }

@@ -75,7 +75,8 @@ fn details(event: &AgentEvent, style: &Style) -> String {
                 let backends: Vec<_> = service.backend_addresses.iter().map(address).collect();
                 add("backends", &format!("[{}]", backends.join(",")));
             }
-            for (name, value) in [("type", &service.r#type), ("namespace", &service.namespace), ("name", &service.name)]
+            for (name, value) in
+                [("type", &service.r#type), ("namespace", &service.namespace), ("name", &service.name)]
             {
                 if !value.is_empty() {
                     add(name, &Escaped(value));

@@ -3,8 +3,8 @@
 use std::fmt::{self, Write as _};
 
 use fathom_api::flow::{
-    AuthType, DebugCapturePoint, Flow, L7FlowType, Policy, Service, SocketTranslationPoint,
-    TrafficDirection, Verdict, layer4, layer7,
+    AuthType, DebugCapturePoint, Flow, L7FlowType, Policy, Service, SocketTranslationPoint, TrafficDirection,
+    Verdict, layer4, layer7,
 };
 use fathom_api::names::{self, event};
 
@@ -28,9 +28,14 @@ pub fn hosts(flow: &Flow, style: &Style) -> (Host, Host) {
         };
     };
     let (source_port, destination_port) = ports(flow);
-    let name = |address: &str, end: &Option<fathom_api::flow::Endpoint>, service: &Option<Service>, names: &[String]| {
+    let name = |address: &str,
+                end: &Option<fathom_api::flow::Endpoint>,
+                service: &Option<Service>,
+                names: &[String]| {
         let translated = style.translate.then(|| match (service, end) {
-            (Some(service), _) if !service.name.is_empty() => Some(qualified(&service.namespace, &service.name)),
+            (Some(service), _) if !service.name.is_empty() => {
+                Some(qualified(&service.namespace, &service.name))
+            }
             (_, Some(end)) if !end.pod_name.is_empty() => Some(qualified(&end.namespace, &end.pod_name)),
             _ if !names.is_empty() => Some(escape::join(names, ",")),
             _ => None,
@@ -38,7 +43,8 @@ pub fn hosts(flow: &Flow, style: &Style) -> (Host, Host) {
         translated.flatten().unwrap_or_else(|| Escaped(address).to_string())
     };
     let source = name(&ip.source, &flow.source, &flow.source_service, &flow.source_names);
-    let destination = name(&ip.destination, &flow.destination, &flow.destination_service, &flow.destination_names);
+    let destination =
+        name(&ip.destination, &flow.destination, &flow.destination_service, &flow.destination_names);
     (Host { name: source, port: source_port }, Host { name: destination, port: destination_port })
 }
 
@@ -97,13 +103,16 @@ pub fn event_type(flow: &Flow) -> String {
             Some(layer7::Record::Http(_)) => format!("http-{kind}"),
             Some(layer7::Record::Dns(dns)) if dns.observation_source.is_empty() => format!("dns-{kind}"),
             Some(layer7::Record::Dns(dns)) => format!("dns-{kind} {}", Escaped(&dns.observation_source)),
+            #[allow(deprecated)]
             Some(layer7::Record::Kafka(_)) => format!("kafka-{kind}"),
             None => format!("l7-{kind}"),
         };
     }
     let (kind, sub_type) = flow.event_type.as_ref().map_or((0, 0), |e| (e.r#type, e.sub_type));
     match kind {
-        event::TRACE => names::trace_point::name(sub_type).map_or_else(|| sub_type.to_string(), str::to_owned),
+        event::TRACE => {
+            names::trace_point::name(sub_type).map_or_else(|| sub_type.to_string(), str::to_owned)
+        }
         event::DROP => names::drop_reason::Text(sub_type).to_string(),
         event::POLICY_VERDICT => {
             let direction = TrafficDirection::try_from(flow.traffic_direction).unwrap_or_default();

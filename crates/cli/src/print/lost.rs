@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use fathom_api::flow::{LostEvent, LostEventSource};
 use prost_types::Timestamp;
 
-use super::{SEPARATOR, Style};
 use super::flow_text::node_suffix;
+use super::{SEPARATOR, Style};
 use crate::terminal::colour::Ink;
 use crate::terminal::escape::Escaped;
 

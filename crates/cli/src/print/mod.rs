@@ -58,7 +58,10 @@ pub struct Printer<O: Write, E: Write> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Printed {
     Flow,
-    Lost { node: String, event: fathom_api::flow::LostEvent },
+    Lost {
+        node: String,
+        event: fathom_api::flow::LostEvent,
+    },
     NodeStatus(fathom_api::relay::NodeStatusEvent),
     /// A response of a kind not known here.
     Other,
@@ -99,7 +102,9 @@ impl<O: Write, E: Write> Printer<O, E> {
             }
             Some(ResponseTypes::LostEvents(event)) => {
                 match self.style.output {
-                    Output::Dict => lost::dict(&mut self.out, &self.style, self.records > 0, &event, time, node)?,
+                    Output::Dict => {
+                        lost::dict(&mut self.out, &self.style, self.records > 0, &event, time, node)?
+                    }
                     Output::Table => self.table_row(|style| lost::row(style, &event, time, node)),
                     _ => lost::compact(&mut self.out, &self.style, &event, time, node)?,
                 }

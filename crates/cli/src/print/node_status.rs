@@ -50,7 +50,7 @@ pub(super) fn line(
         Ok(NodeState::NodeUnavailable) => writeln!(err, "{count} node{plural} {are} unavailable: {list}"),
         Ok(NodeState::NodeGone) => writeln!(err, "{count} node{plural} removed from cluster: {list}"),
         Ok(NodeState::NodeError) => {
-            writeln!(err, "Error \"{}\" on {count} node{plural}: {list}", Escaped(&event.message))
+            writeln!(err, "Error {:?} on {count} node{plural}: {list}", event.message)
         }
         Ok(NodeState::UnknownNodeState) | Err(_) => {
             writeln!(err, "unknown node state {}: {list} {}", event.state_change, Escaped(&event.message))
@@ -73,7 +73,7 @@ pub(super) fn dict(
         .map_or_else(|_| event.state_change.to_string(), |state| state.as_str_name().to_owned());
     let message = match event.message.as_str() {
         "" => "N/A".to_owned(),
-        message => format!("\"{}\"", Escaped(message)),
+        message => format!("{message:?}"),
     };
     writeln!(err, "  TIMESTAMP: {}", style.time.show(time))?;
     writeln!(err, "      STATE: {state}")?;

@@ -42,10 +42,9 @@ impl ConfigFile {
         }
         match candidates.iter().find(|path| path.exists()) {
             Some(path) => Self::read(path),
-            None => Ok(Self {
-                path: candidates.first().cloned().unwrap_or_default(),
-                values: BTreeMap::new(),
-            }),
+            None => {
+                Ok(Self { path: candidates.first().cloned().unwrap_or_default(), values: BTreeMap::new() })
+            }
         }
     }
 
@@ -80,8 +79,13 @@ impl ConfigFile {
             std::fs::create_dir_all(parent).with_context(place)?;
         }
         let mut options = std::fs::OpenOptions::new();
-        let mut file =
-            options.write(true).create(true).truncate(true).mode(0o600).open(&self.path).with_context(place)?;
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&self.path)
+            .with_context(place)?;
         for (key, value) in &self.values {
             file.write_all(entry(key, value).as_bytes()).with_context(place)?;
         }
@@ -113,8 +117,8 @@ fn parse(text: &str) -> Result<BTreeMap<String, Value>, String> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(BTreeMap::new());
     }
-    let read: BTreeMap<String, serde_json::Value> =
-        serde_saphyr::from_str(text).map_err(|error| format!("not a mapping from settings to values: {error}"))?;
+    let read: BTreeMap<String, serde_json::Value> = serde_saphyr::from_str(text)
+        .map_err(|error| format!("not a mapping from settings to values: {error}"))?;
     let mut values = BTreeMap::new();
     for (name, value) in read {
         if key::find(&name).is_none() {

@@ -71,7 +71,11 @@ impl Settings {
             )?,
             tls: TlsOptions {
                 enabled: sources.switch(key::TLS, flags.tls)?,
-                ca_files: if flags.tls_ca_cert_files.is_empty() { ca_files } else { flags.tls_ca_cert_files.clone() },
+                ca_files: if flags.tls_ca_cert_files.is_empty() {
+                    ca_files
+                } else {
+                    flags.tls_ca_cert_files.clone()
+                },
                 client_cert_file: path(key::TLS_CLIENT_CERT_FILE, &flags.tls_client_cert_file)?,
                 client_key_file: path(key::TLS_CLIENT_KEY_FILE, &flags.tls_client_key_file)?,
                 server_name: (!server_name.is_empty()).then_some(server_name),

@@ -58,8 +58,9 @@ impl<'a> Sources<'a> {
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Result<T> {
         if let Some(text) = flag {
-            return parse(text)
-                .map_err(|why| usage(format!("invalid argument {text:?} for \"--{}\" flag: {why}", key.name)));
+            return parse(text).map_err(|why| {
+                usage(format!("invalid argument {text:?} for \"--{}\" flag: {why}", key.name))
+            });
         }
         match self.find(key) {
             Some(Found { value: Value::Text(text), place }) => {

@@ -64,7 +64,12 @@ pub(super) fn summary(out: &mut impl Write, nodes: &[NodeLedger]) -> io::Result<
         .filter(|node| !node.stages.is_empty())
         .cloned()
         .collect();
-    if off.is_empty() { Ok(()) } else { writeln!(out)?; stages(out, &off) }
+    if off.is_empty() {
+        Ok(())
+    } else {
+        writeln!(out)?;
+        stages(out, &off)
+    }
 }
 
 /// The same in `dict` form.
@@ -102,7 +107,9 @@ pub(super) fn stages(out: &mut impl Write, nodes: &[NodeLedger]) -> io::Result<(
 
 /// `ok`, or how many events the stage cannot account for.
 fn balance(stage: &LedgerStage) -> String {
-    let accounted = [stage.out, stage.aggregated, stage.held, stage.lost].iter().fold(0i128, |sum, n| sum + i128::from(*n));
+    let accounted = [stage.out, stage.aggregated, stage.held, stage.lost]
+        .iter()
+        .fold(0i128, |sum, n| sum + i128::from(*n));
     match i128::from(stage.r#in) - accounted {
         0 => "ok".to_owned(),
         off if off > 0 => format!("{off} unaccounted for"),
@@ -119,7 +126,13 @@ mod tests {
     }
 
     fn node(name: &str, stages: Vec<LedgerStage>, problem: &str) -> NodeLedger {
-        NodeLedger { node_name: name.into(), stages, balanced: problem.is_empty(), problem: problem.into(), time: None }
+        NodeLedger {
+            node_name: name.into(),
+            stages,
+            balanced: problem.is_empty(),
+            problem: problem.into(),
+            time: None,
+        }
     }
 
     #[test]

@@ -34,7 +34,9 @@ pub(super) fn compact(out: &mut impl Write, status: &ServerStatusResponse) -> io
     writeln!(out, "Current/Max Flows: {}/{}{ratio}", grouped(status.num_flows), grouped(status.max_flows))?;
     writeln!(out, "Flows/s: {}", rate(status))?;
     if let Some(connected) = status.num_connected_nodes {
-        let total = status.num_unavailable_nodes.map_or_else(String::new, |missing| format!("/{}", connected + missing));
+        let total = status
+            .num_unavailable_nodes
+            .map_or_else(String::new, |missing| format!("/{}", connected + missing));
         writeln!(out, "Connected Nodes: {connected}{total}")?;
     }
     let missing = status.num_unavailable_nodes.unwrap_or(0);
@@ -124,7 +126,15 @@ mod tests {
 
     #[test]
     fn an_agent_without_a_rate_has_it_from_its_age() {
-        let agent = ServerStatusResponse { flows_rate: 0.0, num_connected_nodes: None, num_unavailable_nodes: None, ..status() };
-        assert_eq!(text(|out| compact(out, &agent)), "Current/Max Flows: 2,031/4,095 (49.60%)\nFlows/s: 2000.00\n");
+        let agent = ServerStatusResponse {
+            flows_rate: 0.0,
+            num_connected_nodes: None,
+            num_unavailable_nodes: None,
+            ..status()
+        };
+        assert_eq!(
+            text(|out| compact(out, &agent)),
+            "Current/Max Flows: 2,031/4,095 (49.60%)\nFlows/s: 2000.00\n"
+        );
     }
 }

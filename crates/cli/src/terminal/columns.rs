@@ -25,7 +25,9 @@ impl Columns {
         let width = |text: &str| text.chars().count();
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns)
-            .map(|at| self.rows.iter().filter_map(|row| row.get(at)).map(|cell| width(cell)).max().unwrap_or(0))
+            .map(|at| {
+                self.rows.iter().filter_map(|row| row.get(at)).map(|cell| width(cell)).max().unwrap_or(0)
+            })
             .collect();
         for row in &self.rows {
             let mut line = String::from(indent);

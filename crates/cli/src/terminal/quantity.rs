@@ -42,14 +42,22 @@ mod tests {
 
     #[test]
     fn thousands_are_grouped() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567"), (u64::MAX, "18,446,744,073,709,551,615")] {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (1_234_567, "1,234,567"),
+            (u64::MAX, "18,446,744,073,709,551,615"),
+        ] {
             assert_eq!(grouped(number), text);
         }
     }
 
     #[test]
     fn ages_show_two_units() {
-        for (seconds, text) in [(0, "0s"), (59, "59s"), (60, "1m"), (90, "1m30s"), (7_500, "2h5m"), (273_600, "3d4h")] {
+        for (seconds, text) in
+            [(0, "0s"), (59, "59s"), (60, "1m"), (90, "1m30s"), (7_500, "2h5m"), (273_600, "3d4h")]
+        {
             assert_eq!(age(seconds * 1_000_000_000), text);
         }
     }

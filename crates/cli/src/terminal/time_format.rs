@@ -47,9 +47,11 @@ impl FromStr for TimeFormat {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, format)| *format).ok_or_else(
-            || format!("one of {}", NAMES.map(|(name, _)| name).join(", ")),
-        )
+        NAMES
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, format)| *format)
+            .ok_or_else(|| format!("one of {}", NAMES.map(|(name, _)| name).join(", ")))
     }
 }
 

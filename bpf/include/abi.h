@@ -382,14 +382,18 @@ FATHOM_ASSERT_SIZE(struct ct6_key, 40);
 /* ct_entry.flags */
 #define CT_F_EGRESS      (1 << 0) /* opened by the local endpoint */
 #define CT_F_DENIED      (1 << 1) /* re-judged: packets are dropped until the revision moves */
-#define CT_F_SEEN_REPLY  (1 << 2)
-#define CT_F_CLOSING     (1 << 3) /* RST, or FIN both ways */
 #define CT_F_POLICY      (1 << 4) /* direction was enforced when judged */
 #define CT_F_LOCAL_HOST  (1 << 5)
+#define CT_F_DENY_RULE   (1 << 6) /* with CT_F_DENIED: by a rule that denies, not by default */
 
 /*
  * Index 0 = the direction the connection was opened in, 1 = replies. Counters
  * hold what no event has reported yet: an event takes them away atomically.
+ *
+ * tcp_flags tells how far the connection is: replies were seen when [1] is not
+ * 0; it ended with RST in either or FIN in both. What has no TCP flags sets ACK
+ * for any packet and RST for the end. `flags` holds the judgement alone: packets
+ * of both directions write theirs at once, and 5.10 has no atomic OR.
  */
 struct ct_entry {
 	__u64 bytes[2];

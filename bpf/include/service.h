@@ -10,21 +10,11 @@
 #define FATHOM_SERVICE_H
 
 #include "uapi.h"
+#include "addr.h"
 #include "clock.h"
 #include "maps.h"
 
 #define NSEC_PER_SEC 1000000000ULL
-
-/* ::ffff:a.b.c.d of an IPv4 address in network order */
-static __always_inline void addr_from_v4(__u8 out[16], __be32 v4)
-{
-	__u32 *word = (__u32 *)out;
-
-	word[0] = 0;
-	word[1] = 0;
-	word[2] = bpf_htonl(0xffff);
-	word[3] = v4;
-}
 
 /* The backend by its id, if it still is one of this service. */
 static __always_inline struct backend *service_backend(__u32 service_id, __u32 backend_id)

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * fast.h: an established connection, from headers to verdict with one look-up.
+ *
+ * Everything unusual goes the slow way, which knows everything this does; here
+ * are only the packets that change nothing: TCP or UDP in one piece, plain ACKs,
+ * a live entry of the tables' present revision, no event due. That the entry is
+ * this device's proves the source address: it was checked when the entry was made.
+ */
+#ifndef FATHOM_FAST_H
+#define FATHOM_FAST_H
+
+#include "uapi.h"
+#include "addr.h"
+#include "clock.h"
+#include "config.h"
+#include "conntrack.h"
+#include "maps.h"
+#include "wire.h"
+
+/* The plain part of a TCP or UDP header: its ports, if nothing about it is unusual. */
+static __always_inline int fast_ports(void *l4, void *end, __u8 proto, __u32 l4_len,
+				      __be16 *sport, __be16 *dport)
+{
+	if (proto == IPPROTO_TCP) {
+		struct tcp_header *tcp = l4;
+		__u32 header;
+
+		if ((void *)(tcp + 1) > end)
+			return 0;
+		header = (tcp->doff >> 4) * 4;
+		if (header < sizeof(*tcp) || header > l4_len)
+			return 0;
+		if ((tcp->flags & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK)) != TCP_ACK)
+			return 0;
+		*sport = tcp->sport;
+		*dport = tcp->dport;
+		return 1;
+	}
+	if (proto == IPPROTO_UDP) {
+		struct udp_header *udp = l4;
+		__u32 len;
+
+		if ((void *)(udp + 1) > end)
+			return 0;
+		len = bpf_ntohs(udp->len);
+		if (len < sizeof(*udp) || len > l4_len)
+			return 0;
+		*sport = udp->sport;
+		*dport = udp->dport;
+		return 1;
+	}
+	return 0;
+}
+
+static __always_inline struct ct_entry *fast_ct4(void *data, void *end, __u32 len, __u32 dir,
+						 __u8 *proto)
+{
+	struct ip4_header *ip = data + ETH_HLEN;
+	struct ct4_key key = {};
+	__be16 sport, dport;
+	__u32 total;
+
+	if ((void *)(ip + 1) > end)
+		return NULL;
+	total = bpf_ntohs(ip->total_len);
+	if (ip->version_ihl != 0x45 || (ip->frag & bpf_htons(IP4_MF | IP4_OFFSET)) ||
+	    total < sizeof(*ip) || total + ETH_HLEN > len)
+		return NULL;
+	*proto = ip->proto;
+	if (!fast_ports(ip + 1, end, ip->proto, total - sizeof(*ip), &sport, &dport))
+		return NULL;
+	key.proto = ip->proto;
+	if (dir == DIR_EGRESS) {
+		key.local = ip->src;
+		key.remote = ip->dst;
+		key.lport = sport;
+		key.rport = dport;
+	} else {
+		key.local = ip->dst;
+		key.remote = ip->src;
+		key.lport = dport;
+		key.rport = sport;
+	}
+	return bpf_map_lookup_elem(&ct4, &key);
+}
+
+static __always_inline struct ct_entry *fast_ct6(void *data, void *end, __u32 len, __u32 dir,
+						 __u8 *proto)
+{
+	struct ip6_header *ip = data + ETH_HLEN;
+	struct ct6_key key = {};
+	__be16 sport, dport;
+	__u32 payload;
+
+	if ((void *)(ip + 1) > end)
+		return NULL;
+	payload = bpf_ntohs(ip->payload_len);
+	if ((ip->version_class_label & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000) ||
+	    payload + sizeof(*ip) + ETH_HLEN > len)
+		return NULL;
+	*proto = ip->next;
+	if (!fast_ports(ip + 1, end, ip->next, payload, &sport, &dport))
+		return NULL;
+	key.proto = ip->next;
+	if (dir == DIR_EGRESS) {
+		addr_copy(key.local, ip->src);
+		addr_copy(key.remote, ip->dst);
+		key.lport = sport;
+		key.rport = dport;
+	} else {
+		addr_copy(key.local, ip->dst);
+		addr_copy(key.remote, ip->src);
+		key.lport = dport;
+		key.rport = sport;
+	}
+	return bpf_map_lookup_elem(&ct6, &key);
+}
+
+/* Says whether the packet was dealt with: accounted, to be forwarded. */
+static __always_inline int fast_path(struct __sk_buff *skb, __u32 dir)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 now, index, zero = 0, len = skb->len;
+	struct eth_header *eth = data;
+	struct runtime *tables;
+	struct ct_entry *ct;
+	__u8 proto = 0;
+
+	if (cfg_event_policy != EVENT_POLICY_CONNECTION)
+		return 0;
+	if ((void *)(eth + 1) > end || skb->vlan_present)
+		return 0;
+	if (eth->proto == bpf_htons(ETH_P_IP))
+		ct = fast_ct4(data, end, len, dir, &proto);
+	else if (eth->proto == bpf_htons(ETH_P_IPV6))
+		ct = fast_ct6(data, end, len, dir, &proto);
+	else
+		return 0;
+	if (!ct)
+		return 0;
+
+	tables = bpf_map_lookup_elem(&runtime, &zero);
+	if (!tables || ct->revision != tables->revision || ct->ifindex != skb->ifindex ||
+	    (ct->flags & CT_F_DENIED))
+		return 0;
+	index = ct_index(ct, dir);
+	/* A reply through a service is rewritten. */
+	if (index && ct->service_id)
+		return 0;
+	now = now_ticks();
+	if (proto == IPPROTO_TCP) {
+		__u8 opener = ct->tcp_flags[0], other = ct->tcp_flags[1];
+
+		/* Both sides have acknowledged, neither has said good-bye. */
+		if (!(opener & other & TCP_ACK) || ((opener | other) & (TCP_FIN | TCP_RST)))
+			return 0;
+		if (ticks_since(now, ct->last_seen) > cfg_ct_tcp_ticks)
+			return 0;
+	} else {
+		if (index && !ct_replied(ct))
+			return 0;
+		if (ticks_since(now, ct->last_seen) > cfg_ct_any_ticks)
+			return 0;
+	}
+	if (ticks_since(now, ct->last_report[index & 1]) >= cfg_report_ticks)
+		return 0;
+
+	ct->last_seen = now;
+	__sync_fetch_and_add(&ct->packets[index & 1], 1);
+	__sync_fetch_and_add(&ct->bytes[index & 1], len - ETH_HLEN);
+	return 1;
+}
+
+#endif /* FATHOM_FAST_H */

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* report.h: what became of the packet, into counters, ledger and record. */
+#ifndef FATHOM_REPORT_H
+#define FATHOM_REPORT_H
+
+#include "uapi.h"
+#include "addr.h"
+#include "conntrack.h"
+#include "emit.h"
+#include "identity.h"
+#include "ledger.h"
+#include "maps.h"
+#include "packet.h"
+#include "wire.h"
+
+/* reason 0 = forwarded */
+static __always_inline void count_traffic(__u32 dir, __u32 reason, __u32 bytes)
+{
+	__u32 slot = dir * 256 + reason;
+	struct traffic_counter *counter = bpf_map_lookup_elem(&counters, &slot);
+
+	if (counter) {
+		counter->packets += 1;
+		counter->bytes += bytes;
+	}
+}
+
+static __always_inline void count_denial(__u32 rule_id, __u32 bytes)
+{
+	struct traffic_counter *counter = bpf_map_lookup_elem(&rule_denials, &rule_id);
+
+	if (counter) {
+		counter->packets += 1;
+		counter->bytes += bytes;
+	} else {
+		struct traffic_counter first = { .packets = 1, .bytes = bytes };
+
+		bpf_map_update_elem(&rule_denials, &rule_id, &first, BPF_ANY);
+	}
+}
+
+/* Ports of echo messages are conntrack's own notion. */
+static __always_inline int has_ports(__u8 proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
+}
+
+/* Everything of the record that the packet says. Nothing here may fail. */
+static __always_inline void event_fill(struct event *e, const struct packet *pkt, __u32 ifindex)
+{
+	e->kind = EVENT_KIND_FLOW;
+	addr_copy(e->saddr, pkt->saddr);
+	addr_copy(e->daddr, pkt->daddr);
+	if (has_ports(pkt->proto)) {
+		e->sport = pkt->sport;
+		e->dport = pkt->dport;
+	}
+	if (pkt->dir == DIR_EGRESS) {
+		e->src_identity = pkt->local_identity;
+		e->dst_identity = pkt->remote_identity;
+	} else {
+		e->src_identity = pkt->remote_identity;
+		e->dst_identity = pkt->local_identity;
+	}
+	e->ifindex = ifindex;
+	e->rule_id = pkt->rule_id;
+	e->handshake_us = pkt->handshake_us;
+	e->proto = pkt->proto;
+	e->family = pkt->family;
+	e->direction = pkt->dir;
+	e->ct_state = pkt->ct_state;
+	e->tcp_flags = pkt->tcp_flags;
+	e->icmp_type = pkt->icmp_type;
+	e->icmp_code = pkt->icmp_code;
+	e->flags = pkt->flags;
+	e->match = pkt->match;
+	e->trigger |= pkt->trigger;
+	e->packets = pkt->packets;
+	e->bytes = pkt->event_bytes;
+	e->service_id = pkt->service_id;
+	e->frontend_port = pkt->frontend_port;
+	__builtin_memcpy(e->smac, pkt->smac, 6);
+	__builtin_memcpy(e->dmac, pkt->dmac, 6);
+	e->l3_proto = pkt->l3_proto;
+}
+
+/* The pod's identity where no step needed it before. */
+static __always_inline void report_local_identity(struct packet *pkt, __u32 ifindex)
+{
+	struct endpoint *endpoint;
+
+	if (pkt->local_identity)
+		return;
+	endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
+	if (endpoint)
+		pkt->local_identity = endpoint->identity;
+}
+
+/* Only what a pod itself sends still has its socket. */
+static __always_inline __u64 report_cookie(struct __sk_buff *skb, const struct packet *pkt)
+{
+	return pkt->dir == DIR_EGRESS ? bpf_get_socket_cookie(skb) : 0;
+}
+
+FATHOM_STEP report_drop(struct __sk_buff *skb, __u32 reason)
+{
+	struct packet *pkt = packet_scratch();
+	__u32 ifindex = skb->ifindex;
+	struct event *e;
+	__u64 cookie;
+
+	if (!pkt)
+		return TC_ACT_SHOT;
+	cookie = report_cookie(skb, pkt);
+	count_traffic(pkt->dir, reason & 0xff, pkt->bytes);
+	if (reason == DROP_POLICY_DENIED || reason == DROP_POLICY_DENY)
+		count_denial(pkt->rule_id, pkt->bytes);
+	ledger_count(LEDGER_PACKETS_REPORTED);
+	report_local_identity(pkt, ifindex);
+	if (!pkt->remote_identity && !(pkt->flags & EVENT_F_NO_IP))
+		pkt->remote_identity = pkt->dir == DIR_EGRESS ? identity_of(pkt->daddr) :
+								identity_of(pkt->saddr);
+	if (pkt->trigger != TRIGGER_REJUDGED)
+		pkt->trigger = TRIGGER_DROP;
+	pkt->packets = 1;
+	pkt->event_bytes = pkt->bytes;
+
+	e = tc_event_reserve(LANE_DROPS);
+	if (!e)
+		return TC_ACT_SHOT;
+	event_fill(e, pkt, ifindex);
+	e->verdict = VERDICT_DROPPED;
+	e->reason = reason;
+	e->obs_point = pkt->dir == DIR_EGRESS ? OBS_FROM_ENDPOINT : OBS_TO_ENDPOINT;
+	e->cookie = cookie;
+	event_submit(e, LANE_DROPS);
+	return TC_ACT_SHOT;
+}
+
+FATHOM_STEP report_forward(struct __sk_buff *skb)
+{
+	struct packet *pkt = packet_scratch();
+	__u32 ifindex = skb->ifindex;
+	struct event *e;
+	__u64 cookie;
+
+	if (!pkt)
+		return TC_ACT_SHOT;
+	count_traffic(pkt->dir, 0, pkt->bytes);
+	if (pkt->trigger == TRIGGER_NONE) {
+		ledger_count(LEDGER_PACKETS_AGGREGATED);
+		return TC_ACT_UNSPEC;
+	}
+	ledger_count(LEDGER_PACKETS_REPORTED);
+	report_local_identity(pkt, ifindex);
+	cookie = report_cookie(skb, pkt);
+
+	e = tc_event_reserve(LANE_EVENTS);
+	if (!e) {
+		ct_give_back(pkt);
+		return TC_ACT_UNSPEC;
+	}
+	event_fill(e, pkt, ifindex);
+	e->verdict = VERDICT_FORWARDED;
+	e->obs_point = pkt->dir == DIR_EGRESS ? OBS_TO_STACK : OBS_TO_ENDPOINT;
+	e->cookie = cookie;
+	event_submit(e, LANE_EVENTS);
+	return TC_ACT_UNSPEC;
+}
+
+/*
+ * What an ended entry still has of one direction, before another connection takes
+ * its place. Not this packet's record: the ledger counts it apart.
+ */
+static __noinline void report_leftover(struct packet *pkt, struct ct_entry *ct, __u32 index)
+{
+	__u8 dir = (ct->flags & CT_F_EGRESS) ? DIR_EGRESS : DIR_INGRESS;
+	struct event *e;
+
+	if ((__s32)ct->packets[index & 1] <= 0)
+		return;
+	if (index & 1)
+		dir = dir == DIR_EGRESS ? DIR_INGRESS : DIR_EGRESS;
+	ledger_count(LEDGER_EVENTS_TIMEOUT);
+	report_local_identity(pkt, ct->ifindex);
+	e = tc_event_reserve(LANE_EVENTS);
+	if (!e)
+		return;
+	ct_take(ct, pkt, index);
+	pkt->taken = 0;
+
+	e->kind = EVENT_KIND_FLOW;
+	e->family = pkt->family;
+	e->proto = pkt->tuple.proto;
+	e->l3_proto = pkt->l3_proto;
+	e->direction = dir;
+	if (dir == DIR_EGRESS) {
+		addr_copy(e->saddr, pkt->tuple.local);
+		addr_copy(e->daddr, pkt->tuple.remote);
+		e->sport = pkt->tuple.lport;
+		e->dport = pkt->tuple.rport;
+		e->src_identity = pkt->local_identity;
+		e->dst_identity = ct->remote_identity;
+		e->obs_point = OBS_TO_STACK;
+	} else {
+		addr_copy(e->saddr, pkt->tuple.remote);
+		addr_copy(e->daddr, pkt->tuple.local);
+		e->sport = pkt->tuple.rport;
+		e->dport = pkt->tuple.lport;
+		e->src_identity = ct->remote_identity;
+		e->dst_identity = pkt->local_identity;
+		e->obs_point = OBS_TO_ENDPOINT;
+	}
+	if (!has_ports(e->proto)) {
+		e->sport = 0;
+		e->dport = 0;
+	}
+	e->ifindex = ct->ifindex;
+	e->rule_id = ct->rule_id;
+	e->verdict = VERDICT_FORWARDED;
+	e->ct_state = (index & 1) ? CT_REPLY : CT_ESTABLISHED;
+	e->flags = EVENT_F_REPLY_KNOWN | ((index & 1) ? EVENT_F_REPLY : 0);
+	if (ct->flags & CT_F_POLICY)
+		e->flags |= EVENT_F_POLICY;
+	if (ct->flags & CT_F_LOCAL_HOST)
+		e->flags |= EVENT_F_LOCAL_HOST;
+	e->match = ct->match;
+	e->trigger |= TRIGGER_TIMEOUT;
+	e->service_id = ct->service_id;
+	e->packets = pkt->packets;
+	e->bytes = pkt->event_bytes;
+	event_submit(e, LANE_EVENTS);
+}
+
+#endif /* FATHOM_REPORT_H */

@@ -1,5 +1,7 @@
 //! Why no channel came about.
 
+use std::path::PathBuf;
+
 use super::Target;
 
 /// What failed on the way to a server.
@@ -11,6 +13,12 @@ pub enum ConnectError {
     Target { target: String, problem: &'static str },
     #[error("cannot connect to {target}: {problem}")]
     Unreachable { target: String, problem: String },
+    #[error("cannot read {what} {}: {source}", path.display())]
+    File { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("{} holds no {what} in PEM form", path.display())]
+    NotPem { what: &'static str, path: PathBuf },
+    #[error("TLS options: {0}")]
+    Options(String),
 }
 
 impl ConnectError {

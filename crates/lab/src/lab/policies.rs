@@ -1,0 +1,40 @@
+//! NetworkPolicies: applied, edited, removed, as with an editor on their file.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::Lab;
+use crate::objects::Head;
+
+impl Lab {
+    /// Applies a NetworkPolicy's YAML text; returns its file.
+    ///
+    /// # Errors
+    /// When the text names no object.
+    pub fn apply_policy(&self, yaml: &str) -> Result<PathBuf> {
+        let path = self.objects.put_text(yaml)?;
+        let name = Head::read(yaml)?.metadata.name;
+        self.update(|state| {
+            state.spec.policies.retain(|old| Head::read(old).is_ok_and(|head| head.metadata.name != name));
+            state.spec.policies.push(yaml.to_owned());
+        })?;
+        Ok(path)
+    }
+
+    /// Removes a NetworkPolicy; absent is fine.
+    ///
+    /// # Errors
+    /// When its file can't be removed.
+    pub fn delete_policy(&self, namespace: &str, name: &str) -> Result<()> {
+        self.objects.remove("NetworkPolicy", namespace, name)?;
+        self.update(|state| {
+            state.spec.policies.retain(|old| Head::read(old).is_ok_and(|head| head.metadata.name != name));
+        })
+    }
+
+    /// Where a NetworkPolicy is kept.
+    pub fn policy_path(&self, namespace: &str, name: &str) -> PathBuf {
+        self.objects.path("NetworkPolicy", namespace, name)
+    }
+}

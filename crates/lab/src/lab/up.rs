@@ -1,0 +1,88 @@
+//! Bringing a lab up, in the order things need each other.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::geteuid;
+
+use super::down;
+use super::guard;
+use super::state::State;
+use super::{Lab, Tools};
+use crate::layout::Layout;
+use crate::machine::process::ProcessId;
+use crate::machine::{bpffs, cgroup};
+use crate::spec::{Datapath, Spec};
+
+pub fn up(spec: Spec, tools: Tools, ephemeral: bool) -> Result<Lab> {
+    spec.check()?;
+    if !geteuid().is_root() {
+        bail!("a lab is made of network namespaces, cgroups and kernel programs: run as root");
+    }
+    let mut needed = vec![tools.lab.as_path(), tools.cni.as_path()];
+    if spec.datapath == Datapath::Fathom {
+        needed.push(&tools.agent);
+    }
+    if spec.relay {
+        needed.push(&tools.relay);
+    }
+    tools.require(&needed)?;
+
+    let layout = Layout::new(&spec.name);
+    if let Some(state) = State::read(&layout).unwrap_or_default()
+        && state.complete
+        && state.processes.values().all(|p| p.id.alive())
+    {
+        if state.wanted == spec && !ephemeral {
+            return Lab::over(layout, tools, state);
+        }
+        bail!("a lab named {0} is up with another spec: fathom-lab down {0}", layout.name);
+    }
+    // Half a lab, or one whose processes died, is no use to anybody.
+    down::down(&layout.name)?;
+
+    for dir in [layout.dir.clone(), layout.identities(), layout.logs()] {
+        fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+    }
+    let owner = if ephemeral { Some(ProcessId::own()?) } else { None };
+    let state = State::new(spec, owner);
+    state.write(&layout)?;
+    let mut lab = Lab::over(layout, tools, state)?;
+    if ephemeral {
+        lab.guardian = Some(guard::start(&lab.tools.lab, &lab.layout.name)?);
+    }
+    match lab.build() {
+        Ok(()) => Ok(lab),
+        Err(error) => {
+            let error = lab.explain(error);
+            lab.take_down().context("taking down what had been made")?;
+            Err(error)
+        }
+    }
+}
+
+impl Lab {
+    fn build(&self) -> Result<()> {
+        let spec = self.spec();
+        for node in &spec.nodes {
+            cgroup::create(&self.cgroup.join(self.layout.node_cgroup(&node.name)))?;
+        }
+        self.lay_network(&spec)?;
+        self.write_objects(&spec)?;
+        if spec.datapath == Datapath::Fathom {
+            bpffs::mount_at(&self.layout.bpffs())?;
+        }
+        for node in &spec.nodes {
+            self.launch_agent(&node.name)?;
+        }
+        for node in &spec.nodes {
+            self.await_agent(&node.name)?;
+        }
+        self.wire_pods(&spec.pods)?;
+        self.start_hosts(&spec)?;
+        if spec.relay {
+            self.start_relay()?;
+        }
+        self.update(|state| state.complete = true)
+    }
+}

@@ -1,0 +1,167 @@
+//! Where everything of a lab is: names, paths and addresses, all derived from its name and spec.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+
+/// Directory of all labs.
+pub const LABS: &str = "/run/fathom/lab";
+/// Where `ip netns` keeps its names: so `ip netns exec` works on a lab by hand.
+pub const NETNS: &str = "/run/netns";
+
+/// A network namespace of a lab.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// The bridge between the nodes.
+    Underlay,
+    /// Everything outside the cluster.
+    Internet,
+    /// Where the relay runs.
+    Control,
+    Node(String),
+    /// `namespace/name`.
+    Pod(String),
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Underlay => f.write_str("underlay"),
+            Self::Internet => f.write_str("internet"),
+            Self::Control => f.write_str("control"),
+            Self::Node(name) | Self::Pod(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Names and paths of one lab.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    pub name: String,
+    pub dir: PathBuf,
+}
+
+impl Layout {
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), dir: Path::new(LABS).join(name) }
+    }
+
+    /// Every namespace's name begins so. The dot keeps `demo` apart from `demo2`.
+    pub fn netns_prefix(&self) -> String {
+        format!("fathom-{}.", self.name)
+    }
+
+    pub fn netns(&self, place: &Place) -> PathBuf {
+        let tail = match place {
+            Place::Pod(key) => key.replace('/', "."),
+            other => other.to_string(),
+        };
+        Path::new(NETNS).join(format!("{}{tail}", self.netns_prefix()))
+    }
+
+    /// Directory below the cgroup v2 mount.
+    pub fn cgroup_name(&self) -> String {
+        format!("fathom-lab-{}", self.name)
+    }
+
+    /// A place's cgroup, below the lab's own. Pods are inside their node's.
+    pub fn cgroup_of(&self, place: &Place, node_of_pod: Option<&str>) -> PathBuf {
+        match (place, node_of_pod) {
+            (Place::Pod(key), Some(node)) => {
+                Path::new("nodes").join(node).join("pods").join(key.replace('/', "_"))
+            }
+            (Place::Node(node), _) => Path::new("nodes").join(node).join("host"),
+            // A process in no node's cgroup: no socket hook applies to it.
+            _ => PathBuf::from("outside"),
+        }
+    }
+
+    /// The cgroup an agent attaches its socket hooks to, below the lab's own.
+    pub fn node_cgroup(&self, node: &str) -> PathBuf {
+        Path::new("nodes").join(node)
+    }
+
+    pub fn state_file(&self) -> PathBuf {
+        self.dir.join("state.json")
+    }
+    pub fn objects(&self) -> PathBuf {
+        self.dir.join("objects")
+    }
+    pub fn identities(&self) -> PathBuf {
+        self.dir.join("identities")
+    }
+    pub fn logs(&self) -> PathBuf {
+        self.dir.join("logs")
+    }
+    pub fn bpffs(&self) -> PathBuf {
+        self.dir.join("bpf")
+    }
+    pub fn run_dir(&self, node: &str) -> PathBuf {
+        self.dir.join("nodes").join(node)
+    }
+    pub fn relay_socket(&self) -> PathBuf {
+        self.dir.join("relay.sock")
+    }
+    /// Names the DNS server answers for.
+    pub fn hosts(&self) -> PathBuf {
+        self.dir.join("hosts")
+    }
+    pub fn resolv_conf(&self) -> PathBuf {
+        self.dir.join("resolv.conf")
+    }
+}
+
+/// Addresses of node number `index` (from 0) on the network between nodes.
+pub fn node_addresses(index: usize) -> [IpAddr; 2] {
+    underlay(11 + index as u16)
+}
+
+pub fn control_addresses() -> [IpAddr; 2] {
+    underlay(2)
+}
+
+pub fn internet_addresses() -> [IpAddr; 2] {
+    underlay(1)
+}
+
+fn underlay(host: u16) -> [IpAddr; 2] {
+    let v4 = Ipv4Addr::new(192, 168, 50, host as u8);
+    [v4.into(), Ipv6Addr::new(0xfd50, 0, 0, 0, 0, 0, 0, host).into()]
+}
+
+/// Pod prefixes of node number `index`, both families.
+pub fn pod_cidrs(index: usize) -> [String; 2] {
+    let number = index + 1;
+    [format!("10.244.{number}.0/24"), format!("fd00:10:244:{number}::/64")]
+}
+
+/// What every pod prefix is part of.
+pub const CLUSTER_CIDRS: [&str; 2] = ["10.244.0.0/16", "fd00:10:244::/48"];
+
+/// The service addresses number `index` (from 0), both families. The first is for DNS.
+pub fn cluster_ips(index: usize) -> [IpAddr; 2] {
+    let host = 10 + index as u16;
+    let v4 = Ipv4Addr::new(10, 96, (host >> 8) as u8, host as u8);
+    [v4.into(), Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, host).into()]
+}
+
+/// Prefix length of a single address.
+pub fn full(address: IpAddr) -> String {
+    format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_labs_share_a_prefix() {
+        assert!(!"fathom-demo2.node-a".starts_with(&Layout::new("demo").netns_prefix()));
+    }
+
+    #[test]
+    fn unix_sockets_of_the_longest_names_fit_the_kernels_limit() {
+        let name = "x".repeat(24);
+        let path = Layout::new(&name).run_dir(&name).join("hubble.sock");
+        assert!(path.as_os_str().len() < 108, "{}", path.display());
+    }
+}

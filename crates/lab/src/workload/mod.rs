@@ -1,0 +1,103 @@
+//! What runs in a lab's pods: small servers and clients that speak real protocols.
+//!
+//! Each prints `ready` once it serves, or has begun to ask, and a line for everything worth seeing
+//! afterwards. Clients go on after errors, as real ones do.
+
+mod dns_server;
+mod http;
+mod relay;
+mod tcp;
+mod udp;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::names::Resolver;
+
+/// A workload and its arguments.
+#[derive(Debug, Subcommand)]
+pub enum Workload {
+    /// HTTP/1.1 server that answers every request with its name
+    HttpServer(http::ServerArgs),
+    /// asks an HTTP server again and again
+    HttpClient(http::ClientArgs),
+    /// sends TCP bytes back
+    TcpEcho(tcp::EchoArgs),
+    /// keeps one TCP connection busy, line by line
+    TcpClient(tcp::ClientArgs),
+    /// sends UDP datagrams back
+    UdpEcho(udp::EchoArgs),
+    /// sends UDP datagrams and waits for each to come back
+    UdpClient(udp::ClientArgs),
+    /// takes in segments over TCP and acknowledges each
+    SegmentStore(relay::StoreArgs),
+    /// passes TCP connections on to another server
+    Forward(relay::ForwardArgs),
+    /// pushes segments to a store again and again
+    Uploader(relay::UploaderArgs),
+    /// answers for the names in a hosts file
+    DnsServer(dns_server::ServerArgs),
+}
+
+/// What clients have in common.
+#[derive(Debug, Args)]
+pub struct Asking {
+    /// milliseconds between two attempts
+    #[arg(long, default_value_t = 500)]
+    every: u64,
+    /// milliseconds to wait for an answer
+    #[arg(long, default_value_t = 1000)]
+    timeout: u64,
+    /// DNS server to ask for names
+    #[arg(long)]
+    dns: Option<IpAddr>,
+    /// source address
+    #[arg(long)]
+    bind: Option<IpAddr>,
+}
+
+impl Asking {
+    fn every(&self) -> Duration {
+        Duration::from_millis(self.every)
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout)
+    }
+
+    fn resolver(&self) -> Resolver {
+        Resolver { server: self.dns, timeout: self.timeout() }
+    }
+}
+
+/// Runs until it is killed, or cannot begin.
+pub fn run(workload: Workload) -> Result<()> {
+    match workload {
+        Workload::HttpServer(args) => http::serve(args),
+        Workload::HttpClient(args) => http::ask(args),
+        Workload::TcpEcho(args) => tcp::echo(args),
+        Workload::TcpClient(args) => tcp::ask(args),
+        Workload::UdpEcho(args) => udp::echo(args),
+        Workload::UdpClient(args) => udp::ask(args),
+        Workload::SegmentStore(args) => relay::store(args),
+        Workload::Forward(args) => relay::forward(args),
+        Workload::Uploader(args) => relay::upload(args),
+        Workload::DnsServer(args) => dns_server::serve(args),
+    }
+}
+
+/// Repeats `attempt` for ever, telling each success and each change of mind.
+fn repeat(every: Duration, mut attempt: impl FnMut(u64) -> Result<String>) -> Result<()> {
+    println!("ready");
+    for number in 1.. {
+        match attempt(number) {
+            Ok(text) => println!("{number} ok {text}"),
+            Err(error) => println!("{number} failed {error:#}"),
+        }
+        std::thread::sleep(every);
+    }
+    Ok(())
+}

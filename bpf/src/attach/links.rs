@@ -62,6 +62,12 @@ impl Links {
 
     /// Takes the link away, and with it the program from its place. Says whether there was one.
     pub(crate) fn remove(&self, name: &str) -> Result<bool> {
+        if let Some(link) = self.open(name)? {
+            // Fails when the device or cgroup is gone, and the program with it.
+            if let Err(error) = sys::link_detach(link.as_fd()) {
+                tracing::debug!(name, %error, "a link was detached already");
+            }
+        }
         match &self.dir {
             Some(dir) => {
                 let path = dir.join(name);

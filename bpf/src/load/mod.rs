@@ -82,6 +82,10 @@ impl Datapath {
                 programs.insert(known, duplicate(program.as_fd(), known.name())?);
             }
         }
+        if let Some(missing) = Program::ALL.iter().find(|known| !programs.contains_key(known)) {
+            let source = std::io::ErrorKind::NotFound.into();
+            return Err(Error::Io { what: format!("find program {}", missing.name()), source });
+        }
         let mut fds = HashMap::new();
         for map in skel.object().maps() {
             let name = map.name().to_string_lossy().into_owned();
@@ -131,7 +135,7 @@ impl Datapath {
     }
 
     pub(crate) fn program(&self, program: Program) -> BorrowedFd<'_> {
-        // `load` fails before this when the object lacks one: a test loads it.
+        // `load` made sure that all are there.
         self.programs[&program].as_fd()
     }
 
@@ -165,7 +169,8 @@ fn size_and_reuse(
     Ok(())
 }
 
-/// Constants and variables of the programs themselves (`.rodata`, `.bss`): new with each load.
+/// Constants and variables of the programs themselves (`.rodata`, `.bss`) and their working memory
+/// (`packet.h`): new with each load, of a shape that the next version may change.
 fn is_internal(map: &str) -> bool {
-    map.contains('.')
+    map.contains('.') || map == "scratch"
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use libbpf_rs::OpenMapMut;
 
 use crate::abi::ABI_VERSION;
+use crate::attach::Links;
 use crate::bpffs;
 use crate::error::{Error, IoContext as _, Result};
 use crate::sys::{self, map};
@@ -125,10 +126,14 @@ pub fn remove_pins(dir: &Path) -> Result<()> {
             source: io::Error::new(io::ErrorKind::InvalidInput, "not a BPF file system"),
         });
     }
+    let links = Links::new(Some(dir.join("links")));
     for sub in ["links", "maps"] {
         let sub = dir.join(sub);
         for pin in read_dir(&sub)? {
-            remove(&pin)?;
+            match pin.file_name().and_then(|name| name.to_str()) {
+                Some(name) if sub.ends_with("links") => links.remove(name).map(drop)?,
+                _ => remove(&pin)?,
+            }
         }
         if sub.exists() {
             fs::remove_dir(&sub).context(|| format!("remove {}", sub.display()))?;

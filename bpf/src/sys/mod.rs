@@ -64,6 +64,12 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
         .map(drop)
 }
 
+/// Takes the program off its place now. Closing or unpinning a link does so too, but some time later.
+pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the descriptor is open.
+    check(unsafe { ffi::bpf_link_detach(link.as_raw_fd()) }).map(drop)
+}
+
 /// What the link hangs on.
 pub(crate) fn link_target(link: BorrowedFd<'_>) -> io::Result<LinkTarget> {
     // SAFETY: all-zero is a valid `bpf_link_info`.

@@ -2,10 +2,12 @@
 //! them to run in. Nothing here is used by the product.
 
 mod places;
+mod veth;
 
 use std::time::Duration;
 
 pub use places::{TempBpffs, TempCgroup, in_new_netns};
+pub use veth::Veth;
 
 use crate::abi::Event;
 use crate::error::{IoContext as _, Result};

@@ -60,9 +60,8 @@ fn build() -> Result<(), String> {
 /// The programs to compile, in a stable order; tells cargo to watch them and every header.
 fn sources(dir: &Path) -> Result<Vec<PathBuf>, String> {
     let list = |dir: &Path| -> io::Result<Vec<PathBuf>> {
-        let mut files = fs::read_dir(dir)?
-            .map(|entry| entry.map(|e| e.path()))
-            .collect::<io::Result<Vec<_>>>()?;
+        let mut files =
+            fs::read_dir(dir)?.map(|entry| entry.map(|e| e.path())).collect::<io::Result<Vec<_>>>()?;
         files.sort();
         Ok(files)
     };

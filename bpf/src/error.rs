@@ -25,9 +25,7 @@ pub enum Error {
     IncompatiblePin { map: String, path: PathBuf, what: &'static str, found: String, wanted: String },
 
     /// The pin directory is not on a BPF file system and none could be mounted there.
-    #[error(
-        "{path} is not on a BPF file system ({source}). Mount one: mount -t bpf bpf {mount_point}"
-    )]
+    #[error("{path} is not on a BPF file system ({source}). Mount one: mount -t bpf bpf {mount_point}")]
     NoBpffs { path: PathBuf, mount_point: PathBuf, source: io::Error },
 
     /// A setting outside its range.

@@ -44,8 +44,8 @@ fn print(level: PrintLevel, message: String) {
         }
         log.push_str(&message);
         if log.len() > KEEP {
-            let cut = log.ceil_char_boundary(log.len() - KEEP);
-            log.drain(..cut);
+            let cut = (log.len() - KEEP..).find(|at| log.is_char_boundary(*at));
+            log.drain(..cut.unwrap_or_default());
         }
     });
 }

@@ -65,11 +65,36 @@ impl Features {
         vec![
             row("ringbuf", self.ringbuf, "5.8", "no events at all: the datapath doesn't load"),
             row("cgroup2", self.cgroup2, "4.5", "services are translated at tc only, packet by packet"),
-            row("tcx", self.tcx, "6.6", "programs hang on clsact; they stay when the agent stops, but replacing one is not atomic with its link"),
-            row("bpf_set_retval", self.set_retval, "5.18", "connecting to a service without backends fails with EPERM, not ECONNREFUSED"),
-            row("bpf_get_netns_cookie", self.netns_cookie, "5.7", "session affinity of the socket layer is per socket, and its events name no pod"),
-            row("SO_NETNS_COOKIE", self.netns_cookie_option, "5.14", "socket events name no pod; the packet events do"),
-            row("map batch operations", self.batch, "5.6", "large updates and dumps take a system call per entry"),
+            row(
+                "tcx",
+                self.tcx,
+                "6.6",
+                "programs hang on clsact; they stay when the agent stops, but replacing one is not atomic with its link",
+            ),
+            row(
+                "bpf_set_retval",
+                self.set_retval,
+                "5.18",
+                "connecting to a service without backends fails with EPERM, not ECONNREFUSED",
+            ),
+            row(
+                "bpf_get_netns_cookie",
+                self.netns_cookie,
+                "5.7",
+                "session affinity of the socket layer is per socket, and its events name no pod",
+            ),
+            row(
+                "SO_NETNS_COOKIE",
+                self.netns_cookie_option,
+                "5.14",
+                "socket events name no pod; the packet events do",
+            ),
+            row(
+                "map batch operations",
+                self.batch,
+                "5.6",
+                "large updates and dumps take a system call per entry",
+            ),
             row("kernel BTF", self.btf, "5.2", "nothing yet: no program reads kernel structures"),
         ]
     }
@@ -95,7 +120,6 @@ fn kernel_release() -> String {
 fn tcx() -> bool {
     const NO_SUCH_DEVICE: i32 = i32::MAX;
     let Ok(program) = sys::load_empty_classifier() else { return false };
-    let attempt =
-        sys::link_create(std::os::fd::AsFd::as_fd(&program), NO_SUCH_DEVICE, ffi::BPF_TCX_INGRESS);
+    let attempt = sys::link_create(std::os::fd::AsFd::as_fd(&program), NO_SUCH_DEVICE, ffi::BPF_TCX_INGRESS);
     matches!(attempt, Err(error) if error.raw_os_error() == Some(libc::ENODEV))
 }

@@ -7,9 +7,9 @@ use std::mem::offset_of;
 
 use fathom_bpf::abi;
 use fathom_bpf::named;
+use libbpf_rs::btf::types::MemberAttr;
 use libbpf_rs::btf::types::Struct;
 use libbpf_rs::btf::{Btf, BtfType};
-use libbpf_rs::btf::types::MemberAttr;
 
 const OBJECT: &str = env!("FATHOM_OBJECT");
 const HEADER: &str = include_str!("../include/abi.h");
@@ -75,8 +75,8 @@ fn mirrors() -> Vec<(&'static str, usize, &'static str, Vec<Field>)> {
 }
 
 fn size(ty: BtfType<'_>) -> usize {
-    use libbpf_rs::btf::types::{Array, Int};
     use libbpf_rs::HasSize as _;
+    use libbpf_rs::btf::types::{Array, Int};
     let ty = ty.skip_mods_and_typedefs();
     if let Ok(array) = Array::try_from(ty) {
         return array.capacity() * size(array.contained_type());
@@ -142,14 +142,8 @@ macro_rules! constants {
 fn every_list_of_numbers_is_the_same() {
     assert_eq!(list("FATHOM_EVENT_KINDS"), constants!(kind { FLOW, SOCK }));
     assert_eq!(list("FATHOM_DIRECTIONS"), constants!(direction { UNKNOWN, INGRESS, EGRESS }));
-    assert_eq!(
-        list("FATHOM_VERDICTS"),
-        constants!(verdict { UNKNOWN, FORWARDED, DROPPED, TRANSLATED })
-    );
-    assert_eq!(
-        list("FATHOM_OBS_POINTS"),
-        constants!(obs_point { TO_ENDPOINT, TO_STACK, FROM_ENDPOINT })
-    );
+    assert_eq!(list("FATHOM_VERDICTS"), constants!(verdict { UNKNOWN, FORWARDED, DROPPED, TRANSLATED }));
+    assert_eq!(list("FATHOM_OBS_POINTS"), constants!(obs_point { TO_ENDPOINT, TO_STACK, FROM_ENDPOINT }));
     assert_eq!(
         list("FATHOM_CT_STATES"),
         constants!(ct_state { UNKNOWN, NEW, ESTABLISHED, REPLY, RELATED, REOPENED })
@@ -161,11 +155,30 @@ fn every_list_of_numbers_is_the_same() {
     assert_eq!(
         list("FATHOM_DROP_REASONS"),
         constants!(drop_reason {
-            INVALID_SOURCE_IP, POLICY_DENIED, INVALID_PACKET, CT_TRUNCATED, CT_UNKNOWN_L4,
-            UNSUPPORTED_L3, WRITE_ERROR, UNKNOWN_ICMP4_CODE, UNKNOWN_ICMP4_TYPE,
-            UNKNOWN_ICMP6_CODE, UNKNOWN_ICMP6_TYPE, CSUM_L3, CSUM_L4, CT_INSERT_FAILED,
-            INVALID_EXT_HEADER, FRAG_UNSUPPORTED, NO_BACKEND, NO_POLICY_CONFIG, UNSUPPORTED_L2,
-            NAT_UNSUPPORTED_PROTO, FRAG_NOT_FOUND, FORBIDDEN_ICMP6, POLICY_DENY, VLAN_FILTERED,
+            INVALID_SOURCE_IP,
+            POLICY_DENIED,
+            INVALID_PACKET,
+            CT_TRUNCATED,
+            CT_UNKNOWN_L4,
+            UNSUPPORTED_L3,
+            WRITE_ERROR,
+            UNKNOWN_ICMP4_CODE,
+            UNKNOWN_ICMP4_TYPE,
+            UNKNOWN_ICMP6_CODE,
+            UNKNOWN_ICMP6_TYPE,
+            CSUM_L3,
+            CSUM_L4,
+            CT_INSERT_FAILED,
+            INVALID_EXT_HEADER,
+            FRAG_UNSUPPORTED,
+            NO_BACKEND,
+            NO_POLICY_CONFIG,
+            UNSUPPORTED_L2,
+            NAT_UNSUPPORTED_PROTO,
+            FRAG_NOT_FOUND,
+            FORBIDDEN_ICMP6,
+            POLICY_DENY,
+            VLAN_FILTERED,
             EP_NOT_READY,
         })
     );
@@ -204,10 +217,25 @@ fn every_ledger_stage_is_the_same() {
         out
     };
     let stages = [
-        S::PacketsSeen, S::PacketsAggregated, S::PacketsPassedUntracked, S::EventsEmitted,
-        S::EventsLost, S::DropsEmitted, S::DropsLost, S::CtCreated, S::CtInsertFailed,
-        S::CtExpired, S::CtRejudged, S::SockTranslated, S::SockNoBackend, S::TcTranslated,
-        S::TcReversed, S::SockRevFailed, S::PacketsReported, S::EventsTimeout, S::SockEmitted,
+        S::PacketsSeen,
+        S::PacketsAggregated,
+        S::PacketsPassedUntracked,
+        S::EventsEmitted,
+        S::EventsLost,
+        S::DropsEmitted,
+        S::DropsLost,
+        S::CtCreated,
+        S::CtInsertFailed,
+        S::CtExpired,
+        S::CtRejudged,
+        S::SockTranslated,
+        S::SockNoBackend,
+        S::TcTranslated,
+        S::TcReversed,
+        S::SockRevFailed,
+        S::PacketsReported,
+        S::EventsTimeout,
+        S::SockEmitted,
     ];
     let rust: BTreeMap<String, u32> =
         stages.into_iter().map(|stage| (screaming(stage), stage as u32)).collect();

@@ -98,7 +98,10 @@ fn a_map_of_another_size_is_refused_by_name_and_replaced_on_request() {
 
     config.sizes.ipcache *= 2;
     let error = Datapath::load(&config).expect_err("refused");
-    assert!(matches!(&error, Error::IncompatiblePin { map, what: "size", .. } if map.starts_with("ipcache")), "{error}");
+    assert!(
+        matches!(&error, Error::IncompatiblePin { map, what: "size", .. } if map.starts_with("ipcache")),
+        "{error}"
+    );
     assert!(error.to_string().contains("4096, wanted 8192"), "{error}");
 
     config.replace_incompatible = true;

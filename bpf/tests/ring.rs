@@ -138,8 +138,7 @@ fn a_drop_wakes_the_reader_before_its_timer() {
                     scope.spawn(|| drops(1));
                     let mut woken = None;
                     while woken.is_none() {
-                        let polled =
-                            stage.reader.poll(Duration::from_secs(1), |_, _| {}).expect("poll");
+                        let polled = stage.reader.poll(Duration::from_secs(1), |_, _| {}).expect("poll");
                         woken = (polled.drops > 0).then(|| start.elapsed());
                     }
                     woken.unwrap_or_default()

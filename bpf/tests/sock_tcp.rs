@@ -8,9 +8,10 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fathom_bpf::abi::{self, LedgerStage, kind, obs_point, verdict};
-use fathom_bpf::load::PeerAddress;
+use fathom_bpf::load::{Datapath, LoadConfig, PeerAddress, Sizes};
 use fathom_bpf::named::{DropReason, Trigger};
 use fathom_bpf::ring::Lane;
+use fathom_bpf::testing::TempBpffs;
 use support::{Stage, TCP, UDP, addr, mapped, on_stage, spec, with, with_affinity};
 
 const ID: u32 = 7;
@@ -251,4 +252,51 @@ fn no_connect_meets_a_half_changed_set() {
         });
         assert!(connects > 100, "only {connects} connects: no test");
     });
+}
+
+#[test]
+fn hooks_are_replaced_while_sockets_connect_and_stay_when_the_process_goes() {
+    let bpffs = TempBpffs::new().expect("bpffs (needs root)");
+    let dir = bpffs.path().join("node");
+    let pin_dir = Some(dir.clone());
+    with(
+        |config, _| config.pin_dir = pin_dir,
+        |stage| {
+            let (_listener, backend) = listen("127.0.0.1:0");
+            let service = addr("10.96.0.10:81");
+            stage.service(ID, service, UDP, &[backend]);
+            let connect = || {
+                let socket = UdpSocket::bind("0.0.0.0:0").expect("bind");
+                socket.connect(service).expect("always translated");
+                assert_eq!(socket.peer_addr().expect("peer"), backend);
+            };
+            let config = LoadConfig { pin_dir: Some(dir), sizes: Sizes::small(), ..LoadConfig::default() };
+            let cgroup = stage.cgroup_path();
+            let done = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let client = scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        connect();
+                    }
+                });
+                let other = Datapath::load(&config).expect("load");
+                for _ in 0..30 {
+                    other.attach_cgroup(&cgroup).expect("replace");
+                    stage.datapath.attach_cgroup(&cgroup).expect("replace");
+                    assert!(!client.is_finished(), "the client failed");
+                }
+                other.attach_cgroup(&cgroup).expect("replace");
+                done.store(true, Ordering::Relaxed);
+            });
+            // The datapath that attached last is gone; its programs are not.
+            connect();
+            let sockets = Datapath::load(&config).expect("load");
+            sockets.detach_cgroup().expect("detach");
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");
+            match socket.connect(service) {
+                Ok(()) => assert_eq!(socket.peer_addr().expect("peer"), service, "untouched"),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::NetworkUnreachable),
+            }
+        },
+    );
 }

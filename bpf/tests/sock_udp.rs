@@ -52,7 +52,10 @@ fn asks_without_connecting(stage: &mut Stage, client: &UdpSocket, server: &UdpSo
     assert_eq!((event.kind, event.verdict), (kind::SOCK, verdict::TRANSLATED));
     assert_eq!((event.proto, event.service_id), (UDP, ID));
     assert_eq!(event.destination(), local(server).ip());
-    assert_eq!((event.dport(), u16::from_be_bytes(event.frontend_port_be)), (local(server).port(), ask.port()));
+    assert_eq!(
+        (event.dport(), u16::from_be_bytes(event.frontend_port_be)),
+        (local(server).port(), ask.port())
+    );
 }
 
 #[test]
@@ -85,10 +88,9 @@ fn an_ipv6_socket_sees_an_ipv4_service_answer() {
 #[test]
 fn a_connected_socket_shows_the_backend_as_peer_and_the_service_as_sender() {
     on_stage(|stage| {
-        for (server, service) in [
-            (bind("127.0.0.1:0"), addr("10.96.0.53:53")),
-            (bind("[::1]:0"), addr("[fd00:96::53]:53")),
-        ] {
+        for (server, service) in
+            [(bind("127.0.0.1:0"), addr("10.96.0.53:53")), (bind("[::1]:0"), addr("[fd00:96::53]:53"))]
+        {
             stage.service(ID + u32::from(service.is_ipv6()), service, UDP, &[local(&server)]);
             let client = bind(if service.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" });
             client.connect(service).expect("connect");

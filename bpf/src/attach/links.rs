@@ -46,8 +46,8 @@ impl Links {
             // The device or cgroup is gone, or the name belongs to another one by now.
             self.remove(name)?;
         }
-        let link = sys::link_create(program, target_fd, at)
-            .context(|| format!("attach {name} to {target:?}"))?;
+        let link =
+            sys::link_create(program, target_fd, at).context(|| format!("attach {name} to {target:?}"))?;
         match &self.dir {
             Some(dir) => {
                 let path = dir.join(name);

@@ -75,9 +75,7 @@ impl Datapath {
                         at,
                     )
                     .map(|result| result == Made::New),
-                Mechanism::Clsact => {
-                    clsact::attach(self.program(program), ifindex, side).map(|()| false)
-                }
+                Mechanism::Clsact => clsact::attach(self.program(program), ifindex, side).map(|()| false),
             };
             match attached {
                 Ok(true) => made.push(program),
@@ -136,13 +134,9 @@ impl Datapath {
     /// # Errors
     /// When `path` is no cgroup v2 directory or the kernel refuses.
     pub fn attach_cgroup(&self, path: &Path) -> Result<()> {
-        let directory =
-            File::open(path).context(|| format!("open cgroup {}", path.display()))?;
+        let directory = File::open(path).context(|| format!("open cgroup {}", path.display()))?;
         // A cgroup's id is the inode number of its directory.
-        let id = directory
-            .metadata()
-            .context(|| format!("inspect cgroup {}", path.display()))?
-            .ino();
+        let id = directory.metadata().context(|| format!("inspect cgroup {}", path.display()))?.ino();
         for (program, at) in CGROUP_HOOKS {
             self.links()
                 .attach(

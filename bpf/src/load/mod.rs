@@ -10,12 +10,12 @@ use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use libbpf_rs::skel::{OpenSkel as _, Skel as _, SkelBuilder as _};
 use libbpf_rs::MapCore as _;
+use libbpf_rs::skel::{OpenSkel as _, Skel as _, SkelBuilder as _};
 
 pub use config::{EventPolicy, LoadConfig, PeerAddress, Sizes, Timeouts};
-pub use pins::remove_pins;
 use pins::Pins;
+pub use pins::remove_pins;
 pub use program::Program;
 pub use verifier::{ProgramCost, verifier_costs};
 
@@ -149,11 +149,7 @@ fn duplicate(fd: BorrowedFd<'_>, what: &str) -> Result<OwnedFd> {
 }
 
 /// Sizes each map as configured, then points it at its pin.
-fn size_and_reuse(
-    open: &mut OpenFathomSkel<'_>,
-    config: &LoadConfig,
-    pins: Option<&Pins>,
-) -> Result<()> {
+fn size_and_reuse(open: &mut OpenFathomSkel<'_>, config: &LoadConfig, pins: Option<&Pins>) -> Result<()> {
     for mut map in open.open_object_mut().maps_mut() {
         let name = map.name().to_string_lossy().into_owned();
         if is_internal(&name) {

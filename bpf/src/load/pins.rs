@@ -62,8 +62,7 @@ impl Pins {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).context(|| format!("read {}", marker.display())),
         }
-        std::os::unix::fs::symlink(&wanted, &marker)
-            .context(|| format!("create {}", marker.display()))
+        std::os::unix::fs::symlink(&wanted, &marker).context(|| format!("create {}", marker.display()))
     }
 
     /// Makes `open` use the pinned map of its name, if there is one that fits.

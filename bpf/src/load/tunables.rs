@@ -15,11 +15,7 @@ const TICK_SHIFT: u32 = 4;
 /// How long the ports of a first fragment are remembered; RFC 791 asks for 15 s.
 const FRAGMENT_MEMORY: Duration = Duration::from_secs(30);
 
-pub(super) fn set(
-    open: &mut OpenFathomSkel<'_>,
-    config: &LoadConfig,
-    features: &Features,
-) -> Result<()> {
+pub(super) fn set(open: &mut OpenFathomSkel<'_>, config: &LoadConfig, features: &Features) -> Result<()> {
     let jiffy_ns = sys::tick_ns().context(|| "ask for the length of a jiffy".into())?;
     let ticks = |time| ticks(time, jiffy_ns);
     let rodata = open.maps.rodata_data.as_mut().ok_or_else(|| Error::Io {

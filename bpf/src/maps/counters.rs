@@ -25,10 +25,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    pub(super) fn new(
-        traffic: Table<u32, TrafficCounter>,
-        denials: Table<u32, TrafficCounter>,
-    ) -> Self {
+    pub(super) fn new(traffic: Table<u32, TrafficCounter>, denials: Table<u32, TrafficCounter>) -> Self {
         Self { traffic, denials }
     }
 

@@ -42,8 +42,7 @@ impl Ipcache {
     /// # Errors
     /// `E2BIG` when the map is full; addresses before the failing one are in place.
     pub fn upsert_all(&self, addresses: impl IntoIterator<Item = (IpAddr, u32)>) -> Result<()> {
-        let entries: Vec<_> =
-            addresses.into_iter().map(|(ip, id)| (ip_to_bytes(ip), entry(id))).collect();
+        let entries: Vec<_> = addresses.into_iter().map(|(ip, id)| (ip_to_bytes(ip), entry(id))).collect();
         self.exact.upsert_all(&entries)
     }
 
@@ -102,19 +101,14 @@ fn entry(identity: u32) -> IpcacheEntry {
 
 fn lpm_key(prefix: IpNet) -> IpcacheLpmKey {
     let shift = if prefix.addr().is_ipv4() { V4_MAPPED_BITS } else { 0 };
-    IpcacheLpmKey {
-        prefixlen: shift + u32::from(prefix.prefix_len()),
-        addr: ip_to_bytes(prefix.network()),
-    }
+    IpcacheLpmKey { prefixlen: shift + u32::from(prefix.prefix_len()), addr: ip_to_bytes(prefix.network()) }
 }
 
 fn prefix_of(key: &IpcacheLpmKey) -> Option<IpNet> {
     let address = ip_from_bytes(key.addr);
     // ::ffff:0:0 with a shorter prefix than 96 is IPv6 space, whatever its bytes look like.
     let (address, bits) = match address {
-        IpAddr::V4(_) if key.prefixlen >= V4_MAPPED_BITS => {
-            (address, key.prefixlen - V4_MAPPED_BITS)
-        }
+        IpAddr::V4(_) if key.prefixlen >= V4_MAPPED_BITS => (address, key.prefixlen - V4_MAPPED_BITS),
         _ => (IpAddr::V6(key.addr.into()), key.prefixlen),
     };
     IpNet::new(address, u8::try_from(bits).ok()?).ok()

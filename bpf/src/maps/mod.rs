@@ -72,10 +72,7 @@ impl Maps {
 }
 
 /// Moves one map out of the set of descriptors and gives it its types.
-fn take<K: Plain, V: Plain>(
-    fds: &mut HashMap<String, OwnedFd>,
-    name: &'static str,
-) -> Result<Table<K, V>> {
+fn take<K: Plain, V: Plain>(fds: &mut HashMap<String, OwnedFd>, name: &'static str) -> Result<Table<K, V>> {
     let fd = fds.remove(name).ok_or_else(|| Error::Map {
         map: name,
         operation: "find",

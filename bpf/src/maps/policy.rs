@@ -43,16 +43,14 @@ impl PolicyTables {
     /// identities than the outer map holds. The old table then stays in force.
     pub fn swap(&self, identity: u32, entries: &[(PolicyKey, PolicyEntry)]) -> Result<()> {
         if entries.len() > self.limit as usize {
-            return Err(Error::TooManyEntries {
-                map: "policy",
-                wanted: entries.len(),
-                limit: self.limit,
-            });
+            return Err(Error::TooManyEntries { map: "policy", wanted: entries.len(), limit: self.limit });
         }
         // Inner maps may differ in size since 5.10: take what this table needs.
         let size = entries.len().max(MIN_ENTRIES) as u32;
-        let raw = RawMap::create_like(&template(), c"policy_inner", size).map_err(|source| {
-            Error::Map { map: "policy", operation: "make an inner map for", source }
+        let raw = RawMap::create_like(&template(), c"policy_inner", size).map_err(|source| Error::Map {
+            map: "policy",
+            operation: "make an inner map for",
+            source,
         })?;
         let inner: Table<PolicyKey, PolicyEntry> = Table::from_raw("policy", raw)?;
         inner.upsert_all(entries)?;

@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use super::Table;
 use crate::abi::{
-    self, Backend, BackendSlotKey, Frontend, SERVICE_F_AFFINITY, ServiceKey, ip_from_bytes,
-    ip_to_bytes,
+    self, Backend, BackendSlotKey, Frontend, SERVICE_F_AFFINITY, ServiceKey, ip_from_bytes, ip_to_bytes,
 };
 use crate::error::{Error, Result};
 use crate::sys;
@@ -103,9 +102,7 @@ impl Services {
         });
         let old_entry = old.map(|old| (old.key, old.value));
         if same_backends
-            && old_entry.is_some_and(|(k, v)| {
-                k == key && (v.flags, v.affinity_s) == (flags, affinity_s)
-            })
+            && old_entry.is_some_and(|(k, v)| k == key && (v.flags, v.affinity_s) == (flags, affinity_s))
         {
             return Ok(());
         }
@@ -180,9 +177,7 @@ impl Services {
     /// Whatever bpf(2) returns.
     pub fn sweep(&self) -> Result<usize> {
         let mut state = self.lock();
-        let count = state.retired_slots.len()
-            + state.retired_backends.len()
-            + state.retired_frontends.len();
+        let count = state.retired_slots.len() + state.retired_backends.len() + state.retired_frontends.len();
         self.sweep_locked(&mut state)?;
         Ok(count)
     }
@@ -292,13 +287,13 @@ impl State {
             live_sets.insert(value.backend_set);
             state.installed.insert(value.id, Installed { key, value, backends: own });
         }
-        state.last_set = slots.keys().map(|(set, _)| *set).chain(live_sets.iter().copied()).max().unwrap_or(0);
+        state.last_set =
+            slots.keys().map(|(set, _)| *set).chain(live_sets.iter().copied()).max().unwrap_or(0);
         state.last_backend = backends.keys().copied().max().unwrap_or(0);
         state.used_backend_ids = backends.keys().copied().collect();
         let orphans = slots.keys().filter(|(set, _)| !live_sets.contains(set));
         state.retired_slots = orphans.map(|&(set, slot)| BackendSlotKey { set, slot }).collect();
-        state.retired_backends =
-            backends.keys().filter(|id| !live_backends.contains(id)).copied().collect();
+        state.retired_backends = backends.keys().filter(|id| !live_backends.contains(id)).copied().collect();
         for (id, _) in tables.frontends.list()? {
             if !state.installed.contains_key(&id) {
                 state.retired_frontends.push(id);
@@ -350,9 +345,8 @@ fn wait_for_readers() -> Result<()> {
             std::thread::sleep(Duration::from_millis(100));
             Ok(())
         }
-        result => result.map_err(|source: io::Error| Error::Io {
-            what: "wait for running programs".into(),
-            source,
-        }),
+        result => {
+            result.map_err(|source: io::Error| Error::Io { what: "wait for running programs".into(), source })
+        }
     }
 }

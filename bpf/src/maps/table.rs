@@ -31,8 +31,7 @@ impl<K, V> Clone for Table<K, V> {
 impl<K: Plain, V: Plain> Table<K, V> {
     /// Takes a map whose sizes must be those of `K` and `V` (each CPU's `V` in a per-CPU map).
     pub(crate) fn new(name: &'static str, fd: OwnedFd) -> Result<Self> {
-        let map = RawMap::new(fd)
-            .map_err(|source| Error::Map { map: name, operation: "inspect", source })?;
+        let map = RawMap::new(fd).map_err(|source| Error::Map { map: name, operation: "inspect", source })?;
         Self::from_raw(name, map)
     }
 
@@ -209,7 +208,5 @@ impl<K: Plain, V: Plain> Table<K, V> {
 /// The values of each CPU, as a system call returns them: every one at a multiple of 8 bytes.
 fn cpus<V: Plain>(values: &[u8]) -> impl Iterator<Item = V> {
     let stride = size_of::<V>().next_multiple_of(8).min(values.len().max(1));
-    values
-        .chunks_exact(stride)
-        .filter_map(|value| V::read_from_bytes(value.get(..size_of::<V>())?).ok())
+    values.chunks_exact(stride).filter_map(|value| V::read_from_bytes(value.get(..size_of::<V>())?).ok())
 }

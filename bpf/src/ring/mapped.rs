@@ -91,8 +91,7 @@ impl MappedRing {
         let size = info.max_entries as usize;
         // SAFETY: takes a number.
         let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
-        let consumer =
-            Mapping::new(fd.as_fd(), page, libc::PROT_READ | libc::PROT_WRITE, 0)?;
+        let consumer = Mapping::new(fd.as_fd(), page, libc::PROT_READ | libc::PROT_WRITE, 0)?;
         let producer = Mapping::new(fd.as_fd(), page + 2 * size, libc::PROT_READ, page)?;
         Ok(Self { fd, consumer, producer, mask: size as u64 - 1, page })
     }
@@ -122,9 +121,8 @@ impl MappedRing {
         let offset = (position & self.mask) as usize;
         // SAFETY: within the first image of the data; records are aligned to 8 bytes. The kernel
         // commits by an atomic exchange of this word.
-        let word = unsafe {
-            AtomicU32::from_ptr(self.producer.start.as_ptr().add(self.page + offset).cast())
-        };
+        let word =
+            unsafe { AtomicU32::from_ptr(self.producer.start.as_ptr().add(self.page + offset).cast()) };
         word.load(Ordering::Acquire)
     }
 
@@ -134,12 +132,7 @@ impl MappedRing {
         let len = (len as usize).min(self.mask as usize + 1 - HEADER as usize);
         // SAFETY: offset < size + HEADER and len <= size - HEADER: inside the two images. The
         // record is committed and stays untouched until the consumer's position passes it.
-        unsafe {
-            std::slice::from_raw_parts(
-                self.producer.start.as_ptr().add(self.page + offset),
-                len,
-            )
-        }
+        unsafe { std::slice::from_raw_parts(self.producer.start.as_ptr().add(self.page + offset), len) }
     }
 
     /// Bytes between the reader and the writer, headers and unfinished records included.

@@ -62,11 +62,7 @@ impl Gauge {
             Lane::Events => &self.events,
             Lane::Drops => &self.drops,
         };
-        Pending {
-            records: ring.pending_records(),
-            bytes: ring.pending_bytes(),
-            capacity: ring.size(),
-        }
+        Pending { records: ring.pending_records(), bytes: ring.pending_bytes(), capacity: ring.size() }
     }
 }
 
@@ -127,11 +123,7 @@ impl Reader {
     ///
     /// # Errors
     /// When epoll fails, which it doesn't on a machine in its right mind.
-    pub fn poll(
-        &mut self,
-        timeout: Duration,
-        take: impl FnMut(&Event, Lane),
-    ) -> Result<Polled> {
+    pub fn poll(&mut self, timeout: Duration, take: impl FnMut(&Event, Lane)) -> Result<Polled> {
         let due = (self.last_drain + self.pause).saturating_duration_since(Instant::now());
         self.wait(due.min(timeout)).context(|| "wait for events".into())?;
         Ok(self.consume(take))
@@ -202,12 +194,7 @@ fn epoll(events: &MappedRing, drops: &MappedRing) -> io::Result<OwnedFd> {
         let mut event = libc::epoll_event { events: flags, u64: token };
         // SAFETY: both descriptors are open, `event` lives through the call.
         let ret = unsafe {
-            libc::epoll_ctl(
-                epoll.as_raw_fd(),
-                libc::EPOLL_CTL_ADD,
-                ring.fd().as_raw_fd(),
-                &raw mut event,
-            )
+            libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, ring.fd().as_raw_fd(), &raw mut event)
         };
         if ret != 0 {
             return Err(io::Error::last_os_error());

@@ -38,10 +38,7 @@ mod tests {
     #[test]
     fn a_fast_lane_is_read_before_an_eighth_is_full() {
         // 4 MiB in 8 ms: an eighth of 16 MiB, 2 MiB, takes 4 ms.
-        assert_eq!(
-            next_pause(4 << 20, Duration::from_millis(8), RING),
-            Duration::from_millis(4)
-        );
+        assert_eq!(next_pause(4 << 20, Duration::from_millis(8), RING), Duration::from_millis(4));
     }
 
     #[test]

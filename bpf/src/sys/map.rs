@@ -81,11 +81,7 @@ impl RawMap {
         assert_eq!((key.len(), value.len()), (self.key_len(), self.value_len));
         // SAFETY: key and value have the lengths the kernel reads and writes.
         let ret = check(unsafe {
-            ffi::bpf_map_lookup_elem(
-                self.fd.as_raw_fd(),
-                key.as_ptr().cast(),
-                value.as_mut_ptr().cast(),
-            )
+            ffi::bpf_map_lookup_elem(self.fd.as_raw_fd(), key.as_ptr().cast(), value.as_mut_ptr().cast())
         });
         found(ret)
     }
@@ -121,11 +117,7 @@ impl RawMap {
         });
         // SAFETY: `next` has the length of a key; `start` is null or a key.
         let ret = check(unsafe {
-            ffi::bpf_map_get_next_key(
-                self.fd.as_raw_fd(),
-                start.cast(),
-                next.as_mut_ptr().cast(),
-            )
+            ffi::bpf_map_get_next_key(self.fd.as_raw_fd(), start.cast(), next.as_mut_ptr().cast())
         });
         found(ret).map(|found| found.then_some(next))
     }
@@ -161,8 +153,7 @@ impl RawMap {
         assert_eq!(values.len(), count as usize * self.value_len);
         // The kernel's cursor is a u32 in hashes and a key elsewhere.
         let mut next = vec![0u8; self.key_len().max(4)];
-        let start =
-            if cursor.is_empty() { std::ptr::null_mut() } else { cursor.as_mut_ptr() };
+        let start = if cursor.is_empty() { std::ptr::null_mut() } else { cursor.as_mut_ptr() };
         let opts = batch_opts();
         // SAFETY: `keys` and `values` hold `count` elements; both cursors are as long as above.
         let ret = check(unsafe {
@@ -187,9 +178,7 @@ pub(crate) fn info(fd: BorrowedFd<'_>) -> io::Result<MapInfo> {
     let mut info = ffi::bpf_map_info::default();
     let mut len = size_of::<ffi::bpf_map_info>() as u32;
     // SAFETY: `info` is writable for `len` bytes.
-    check(unsafe {
-        ffi::bpf_map_get_info_by_fd(fd.as_raw_fd(), &raw mut info, &raw mut len)
-    })?;
+    check(unsafe { ffi::bpf_map_get_info_by_fd(fd.as_raw_fd(), &raw mut info, &raw mut len) })?;
     Ok(MapInfo {
         kind: info.type_,
         key_size: info.key_size,
@@ -215,17 +204,12 @@ pub(crate) fn batch_unsupported(error: &io::Error) -> bool {
 fn is_per_cpu(kind: u32) -> bool {
     matches!(
         kind,
-        ffi::BPF_MAP_TYPE_PERCPU_HASH
-            | ffi::BPF_MAP_TYPE_PERCPU_ARRAY
-            | ffi::BPF_MAP_TYPE_LRU_PERCPU_HASH
+        ffi::BPF_MAP_TYPE_PERCPU_HASH | ffi::BPF_MAP_TYPE_PERCPU_ARRAY | ffi::BPF_MAP_TYPE_LRU_PERCPU_HASH
     )
 }
 
 fn batch_opts() -> ffi::bpf_map_batch_opts {
-    ffi::bpf_map_batch_opts {
-        sz: size_of::<ffi::bpf_map_batch_opts>() as ffi::size_t,
-        ..Default::default()
-    }
+    ffi::bpf_map_batch_opts { sz: size_of::<ffi::bpf_map_batch_opts>() as ffi::size_t, ..Default::default() }
 }
 
 fn found(ret: io::Result<i32>) -> io::Result<bool> {

@@ -44,11 +44,7 @@ fn path_to_c(path: &Path) -> io::Result<CString> {
 }
 
 /// Attaches `program` to `target`: an ifindex for tcx, a cgroup's descriptor for socket hooks.
-pub(crate) fn link_create(
-    program: BorrowedFd<'_>,
-    target: i32,
-    at: AttachType,
-) -> io::Result<OwnedFd> {
+pub(crate) fn link_create(program: BorrowedFd<'_>, target: i32, at: AttachType) -> io::Result<OwnedFd> {
     let opts = ffi::bpf_link_create_opts {
         sz: size_of::<ffi::bpf_link_create_opts>() as ffi::size_t,
         ..Default::default()
@@ -60,8 +56,7 @@ pub(crate) fn link_create(
 /// Puts another program into a link: packets see the old one or the new one, never none.
 pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: both descriptors are open; no options are passed.
-    check(unsafe { ffi::bpf_link_update(link.as_raw_fd(), program.as_raw_fd(), ptr::null()) })
-        .map(drop)
+    check(unsafe { ffi::bpf_link_update(link.as_raw_fd(), program.as_raw_fd(), ptr::null()) }).map(drop)
 }
 
 /// Takes the program off its place now. Closing or unpinning a link does so too, but some time later.
@@ -76,9 +71,7 @@ pub(crate) fn link_target(link: BorrowedFd<'_>) -> io::Result<LinkTarget> {
     let mut info: ffi::bpf_link_info = unsafe { zeroed() };
     let mut size = size_of::<ffi::bpf_link_info>() as u32;
     // SAFETY: `info` is writable for `size` bytes.
-    check(unsafe {
-        ffi::bpf_link_get_info_by_fd(link.as_raw_fd(), &raw mut info, &raw mut size)
-    })?;
+    check(unsafe { ffi::bpf_link_get_info_by_fd(link.as_raw_fd(), &raw mut info, &raw mut size) })?;
     Ok(match info.type_ {
         // SAFETY: the kernel says which member of the union it wrote.
         ffi::BPF_LINK_TYPE_TCX => LinkTarget::Tcx(unsafe { info.__bindgen_anon_1.tcx.ifindex }),
@@ -123,10 +116,7 @@ pub(crate) struct TestRunResult {
     pub duration_ns: u32,
 }
 
-pub(crate) fn test_run(
-    program: BorrowedFd<'_>,
-    run: TestRun<'_>,
-) -> io::Result<TestRunResult> {
+pub(crate) fn test_run(program: BorrowedFd<'_>, run: TestRun<'_>) -> io::Result<TestRunResult> {
     // The head of `struct __sk_buff` up to `ifindex`, all else zero.
     let mut context = [0u32; 11];
     context[10] = run.ifindex;
@@ -151,10 +141,7 @@ pub(crate) fn test_run(
 }
 
 /// Whether programs of this type may call the helper; `None` when the kernel gave no clear answer.
-pub(crate) fn helper_available(
-    program_type: ffi::bpf_prog_type,
-    helper: ffi::bpf_func_id,
-) -> Option<bool> {
+pub(crate) fn helper_available(program_type: ffi::bpf_prog_type, helper: ffi::bpf_func_id) -> Option<bool> {
     // SAFETY: no options are passed; libbpf loads and drops a two-instruction program.
     match unsafe { ffi::libbpf_probe_bpf_helper(program_type, helper, ptr::null()) } {
         0 => Some(false),
@@ -171,13 +158,8 @@ pub(crate) fn map_type_available(map_type: ffi::bpf_map_type) -> bool {
 
 /// Whether hashes can be read in batches.
 pub(crate) fn batch_available() -> bool {
-    let like = map::MapInfo {
-        kind: ffi::BPF_MAP_TYPE_HASH,
-        key_size: 4,
-        value_size: 4,
-        max_entries: 1,
-        flags: 0,
-    };
+    let like =
+        map::MapInfo { kind: ffi::BPF_MAP_TYPE_HASH, key_size: 4, value_size: 4, max_entries: 1, flags: 0 };
     map::RawMap::create_like(&like, c"fathom_probe", 1)
         .is_ok_and(|map| map.lookup_batch(&mut Vec::new(), &mut [0; 4], &mut [0; 4]).is_ok())
 }
@@ -225,9 +207,7 @@ pub(crate) fn mount_bpffs(path: &Path) -> io::Result<()> {
     let path = path_to_c(path)?;
     let kind = c"bpf";
     // SAFETY: all strings are NUL-terminated, no data is passed.
-    let ret = unsafe {
-        libc::mount(kind.as_ptr(), path.as_ptr(), kind.as_ptr(), 0, ptr::null::<c_void>())
-    };
+    let ret = unsafe { libc::mount(kind.as_ptr(), path.as_ptr(), kind.as_ptr(), 0, ptr::null::<c_void>()) };
     if ret != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

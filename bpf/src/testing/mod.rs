@@ -40,8 +40,8 @@ pub fn datapath() -> Result<Datapath> {
 pub fn run(datapath: &Datapath, program: Program, packet: &[u8], ifindex: u32) -> Result<Outcome> {
     let mut out = vec![0; packet.len() + 256];
     let run = TestRun { packet, out: &mut out, ifindex, repeat: 1 };
-    let result = sys::test_run(datapath.program(program), run)
-        .context(|| format!("run {}", program.name()))?;
+    let result =
+        sys::test_run(datapath.program(program), run).context(|| format!("run {}", program.name()))?;
     out.truncate(result.out_len);
     Ok(Outcome { retval: result.retval, packet: out })
 }
@@ -59,8 +59,8 @@ pub fn time(
 ) -> Result<Duration> {
     let mut out = vec![0; packet.len() + 256];
     let run = TestRun { packet, out: &mut out, ifindex, repeat };
-    let result = sys::test_run(datapath.program(program), run)
-        .context(|| format!("run {}", program.name()))?;
+    let result =
+        sys::test_run(datapath.program(program), run).context(|| format!("run {}", program.name()))?;
     Ok(Duration::from_nanos(result.duration_ns.into()))
 }
 

@@ -33,9 +33,7 @@ impl Veth {
             ip(&["link", "set", device, "up"])?;
         }
         let socket = |device: &str| {
-            netns::ifindex(device)
-                .and_then(netns::packet_socket)
-                .context(|| format!("open {device}"))
+            netns::ifindex(device).and_then(netns::packet_socket).context(|| format!("open {device}"))
         };
         Ok(Self {
             host_index: netns::ifindex(&host).context(|| format!("find {host}"))?,

@@ -59,6 +59,18 @@ impl<R: Registry + ?Sized> Registry for &R {
     }
 }
 
+impl<R: Registry + ?Sized> Registry for std::sync::Arc<R> {
+    type Error = R::Error;
+
+    fn find(&self, labels: &LabelSet) -> Result<Option<u16>, Self::Error> {
+        (**self).find(labels)
+    }
+
+    fn claim(&self, number: u16, labels: &LabelSet) -> Result<Claim, Self::Error> {
+        (**self).claim(number, labels)
+    }
+}
+
 /// A registry within one process: for tests and for a node on its own.
 #[derive(Debug, Default)]
 pub struct MemoryRegistry {

@@ -1,0 +1,400 @@
+//! What the tables should hold, computed whole from the objects and the local endpoints.
+//!
+//! The planner remembers only what must outlive a computation: who holds which identity, which numbers
+//! prefixes and services have, who spoke last for an address.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fathom_identity::{
+    CidrIdentities, Identities, Ipcache, IpcacheEntry, LabelFilter, LabelSet, PodMeta, PodScope, Registry,
+    reserved,
+};
+use fathom_policy::{NamedPort, PodFacts, asked_labels, required_prefixes};
+
+use super::services::{Frontend, FrontendKey, frontends};
+use super::transition::{Applied, Facts, Wanted, WantedEndpoint};
+use crate::cluster::index::Index;
+use crate::cluster::model::{Namespace, NetworkPolicy, Pod};
+use crate::datapath::{Contents, EndpointEntry, ServiceSpec};
+
+/// How long an identity outlives its last pod: events and packets on their way still have a name.
+pub const IDENTITY_GRACE: Duration = Duration::from_secs(30);
+
+/// A pod wired to this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalPod {
+    pub id: u32,
+    pub ifindex: u32,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+    pub addresses: Vec<IpAddr>,
+    pub netns_cookie: u64,
+    /// What it last was, for when its object is not there (yet, or any more).
+    pub last_known: Option<LastKnown>,
+}
+
+/// Enough of a pod to go on enforcing what was in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastKnown {
+    pub labels: LabelSet,
+    pub named_ports: BTreeSet<NamedPort>,
+}
+
+/// Facts about this node.
+#[derive(Clone, Debug)]
+pub struct ThisNode {
+    pub name: Arc<str>,
+    pub cluster: Arc<str>,
+}
+
+/// What one computation yields.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub wanted: Wanted,
+    pub frontends: BTreeMap<FrontendKey, (u32, Frontend)>,
+    /// What could not be planned, in words.
+    pub problems: Vec<String>,
+    /// The label filter shrinks with the next computation: do one soon.
+    pub again: bool,
+}
+
+/// See the module.
+pub struct Planner<R> {
+    node: ThisNode,
+    filter: LabelFilter,
+    filter_generation: u64,
+    asked: BTreeSet<Arc<str>>,
+    policies: Vec<Arc<NetworkPolicy>>,
+    identities: Identities<R>,
+    holders: BTreeMap<Arc<str>, Holder>,
+    cidrs: CidrIdentities,
+    ipcache: Ipcache,
+    spoken_for: BTreeSet<(IpAddr, Arc<str>)>,
+    service_ids: BTreeMap<FrontendKey, u32>,
+    last_service_id: u32,
+}
+
+/// Somebody who has an identity: a pod, by "namespace/name".
+#[derive(Debug)]
+pub struct Holder {
+    pub number: u32,
+    pub labels: LabelSet,
+    pub named_ports: BTreeSet<NamedPort>,
+    /// The object; `None` for a local endpoint whose object is gone.
+    pub pod: Option<Arc<Pod>>,
+    namespace: Option<Arc<Namespace>>,
+    filter_generation: u64,
+}
+
+impl<R: Registry> Planner<R> {
+    /// Begins with the numbers an earlier process gave out.
+    pub fn new(node: ThisNode, filter: LabelFilter, registry: R, contents: &Contents) -> Self {
+        let mut cidrs = CidrIdentities::new();
+        cidrs.restore(contents.prefixes.iter().map(|(prefix, number)| (*prefix, *number)));
+        let service_ids: BTreeMap<FrontendKey, u32> =
+            contents.services.values().map(|spec| ((spec.address, spec.port, spec.proto), spec.id)).collect();
+        Planner {
+            node,
+            filter,
+            filter_generation: 0,
+            asked: BTreeSet::new(),
+            policies: Vec::new(),
+            identities: Identities::new(registry, IDENTITY_GRACE),
+            holders: BTreeMap::new(),
+            cidrs,
+            ipcache: Ipcache::new(),
+            spoken_for: BTreeSet::new(),
+            last_service_id: service_ids.values().copied().max().unwrap_or(0),
+            service_ids,
+        }
+    }
+
+    /// Pods with identities, by "namespace/name".
+    pub fn holder(&self, namespace: &str, name: &str) -> Option<&Holder> {
+        self.holders.get(&*owner(namespace, name))
+    }
+
+    pub fn holders(&self) -> impl Iterator<Item = (&Arc<str>, &Holder)> + '_ {
+        self.holders.iter()
+    }
+
+    pub fn identities(&self) -> &Identities<R> {
+        &self.identities
+    }
+
+    pub fn cidrs(&self) -> &CidrIdentities {
+        &self.cidrs
+    }
+
+    pub fn filter(&self) -> &LabelFilter {
+        &self.filter
+    }
+
+    pub fn ipcache(&self) -> &Ipcache {
+        &self.ipcache
+    }
+
+    /// Computes everything. `host_addresses` are this node's own; `applied` says which numbers are still
+    /// in tables, and `labels_of` what a number that only tables know stands for.
+    pub fn plan(
+        &mut self,
+        index: &Index,
+        locals: &[LocalPod],
+        host_addresses: &BTreeSet<IpAddr>,
+        applied: &Applied,
+        labels_of: &dyn Fn(u32) -> Option<LabelSet>,
+        now: Instant,
+    ) -> Plan {
+        let mut plan = Plan::default();
+        self.policies(index, &mut plan);
+        self.hold_all(index, locals, now, &mut plan);
+        self.prefixes(&mut plan);
+        self.addresses(index, locals, host_addresses);
+        plan.wanted.addresses = self.ipcache.addresses().map(|(ip, entry)| (ip, entry.identity)).collect();
+        plan.wanted.facts = self.facts(applied, labels_of);
+        plan.wanted.endpoints = locals.iter().map(|local| (local.ifindex, self.endpoint(local))).collect();
+        self.services(index, &mut plan);
+        plan
+    }
+
+    /// Labels that new policies ask for count at once; those that no policy asks for any more count until
+    /// the next computation, so that no pod changes its identity while the policies that saw the
+    /// difference are still in force.
+    fn policies(&mut self, index: &Index, plan: &mut Plan) {
+        let policies: Vec<Arc<NetworkPolicy>> = index.policies.iter().cloned().collect();
+        let asked = asked_labels(policies.iter().map(|policy| &policy.meaning));
+        let in_force: BTreeSet<Arc<str>> = if policies == self.policies {
+            asked.clone()
+        } else {
+            self.asked.union(&asked).cloned().collect()
+        };
+        plan.again = in_force != asked;
+        self.asked.clone_from(&in_force);
+        if self.filter.set_asked_for(in_force) {
+            self.filter_generation += 1;
+        }
+        self.policies = policies;
+        plan.wanted.policies.clone_from(&self.policies);
+    }
+
+    fn hold_all(&mut self, index: &Index, locals: &[LocalPod], now: Instant, plan: &mut Plan) {
+        let mut present: BTreeSet<Arc<str>> = BTreeSet::new();
+        for pod in index.pods.iter().filter(|pod| !pod.finished && !pod.host_network) {
+            let owner = owner(&pod.namespace, &pod.name);
+            let namespace = index.namespaces.get("", &pod.namespace);
+            if !self.is_current(&owner, pod, namespace) {
+                let none = BTreeMap::new();
+                let labels = PodMeta {
+                    cluster: &self.node.cluster,
+                    namespace: &pod.namespace,
+                    service_account: &pod.service_account,
+                    labels: &pod.labels,
+                    namespace_labels: namespace.map_or(&none, |namespace| &namespace.labels),
+                }
+                .identity_labels(&self.filter);
+                let ports = pod.ports.iter().map(named_port).collect();
+                self.hold(&owner, labels, ports, Some(pod.clone()), namespace.cloned(), now, plan);
+            }
+            present.insert(owner);
+        }
+        for local in locals {
+            let owner = owner(&local.namespace, &local.name);
+            if present.contains(&owner) {
+                continue;
+            }
+            if let Some(known) = &local.last_known {
+                let (labels, ports) = (known.labels.clone(), known.named_ports.clone());
+                self.hold(&owner, labels, ports, None, None, now, plan);
+                present.insert(owner);
+            }
+        }
+        let gone: Vec<Arc<str>> =
+            self.holders.keys().filter(|owner| !present.contains(*owner)).cloned().collect();
+        for owner in gone {
+            if let Some(holder) = self.holders.remove(&owner) {
+                self.identities.release(holder.number, now);
+            }
+        }
+        self.identities.sweep(now);
+    }
+
+    fn is_current(&self, owner: &str, pod: &Arc<Pod>, namespace: Option<&Arc<Namespace>>) -> bool {
+        self.holders.get(owner).is_some_and(|holder| {
+            holder.filter_generation == self.filter_generation
+                && holder.pod.as_ref().is_some_and(|known| Arc::ptr_eq(known, pod))
+                && match (&holder.namespace, namespace) {
+                    (Some(known), Some(namespace)) => Arc::ptr_eq(known, namespace),
+                    (None, None) => true,
+                    _ => false,
+                }
+        })
+    }
+
+    #[allow(clippy::too_many_arguments)] // All of them are one holder; a struct for one call says no more.
+    fn hold(
+        &mut self,
+        owner: &Arc<str>,
+        labels: LabelSet,
+        named_ports: BTreeSet<NamedPort>,
+        pod: Option<Arc<Pod>>,
+        namespace: Option<Arc<Namespace>>,
+        now: Instant,
+        plan: &mut Plan,
+    ) {
+        let before =
+            self.holders.get(owner).filter(|holder| holder.labels == labels).map(|holder| holder.number);
+        let number = match before {
+            Some(number) => number,
+            None => match self.identities.acquire(&labels) {
+                Ok(number) => {
+                    if let Some(old) = self.holders.get(owner) {
+                        self.identities.release(old.number, now);
+                    }
+                    number
+                }
+                Err(error) => {
+                    // Who had an identity keeps it; who had none is nobody, which policies do not allow.
+                    plan.problems
+                        .push(format!("no identity for pod {owner}: {:#}", anyhow::Error::from(error)));
+                    return;
+                }
+            },
+        };
+        let filter_generation = self.filter_generation;
+        let holder = Holder { number, labels, named_ports, pod, namespace, filter_generation };
+        self.holders.insert(owner.clone(), holder);
+    }
+
+    fn prefixes(&mut self, plan: &mut Plan) {
+        let required = required_prefixes(self.policies.iter().map(|policy| &policy.meaning));
+        match self.cidrs.set(&required) {
+            Ok(prefixes) => self.ipcache.set_prefixes(prefixes),
+            Err(error) => plan.problems.push(error.to_string()),
+        }
+        plan.wanted.prefixes = self.ipcache.prefixes().collect();
+    }
+
+    fn addresses(&mut self, index: &Index, locals: &[LocalPod], host_addresses: &BTreeSet<IpAddr>) {
+        let mut claims: Vec<(IpAddr, Arc<str>, IpcacheEntry)> = Vec::new();
+        for node in index.nodes.iter() {
+            let here = node.name == self.node.name;
+            let identity = if here { reserved::HOST } else { reserved::REMOTE_NODE };
+            let owner: Arc<str> = format!("node {}", node.name).into();
+            for ip in &node.internal_ips {
+                claims.push((*ip, owner.clone(), IpcacheEntry { identity, node: node.name.clone() }));
+            }
+        }
+        for (owner, holder) in &self.holders {
+            let Some(pod) = &holder.pod else { continue };
+            for ip in &pod.ips {
+                let entry = IpcacheEntry { identity: holder.number, node: pod.node_name.clone() };
+                claims.push((*ip, owner.clone(), entry));
+            }
+        }
+        for local in locals {
+            let owner = owner(&local.namespace, &local.name);
+            let identity = self.holders.get(&owner).map_or(reserved::INIT, |holder| holder.number);
+            for ip in &local.addresses {
+                let entry = IpcacheEntry { identity, node: self.node.name.clone() };
+                claims.push((*ip, owner.clone(), entry));
+            }
+        }
+        let host: Arc<str> = "this node".into();
+        for ip in host_addresses {
+            let entry = IpcacheEntry { identity: reserved::HOST, node: self.node.name.clone() };
+            claims.push((*ip, host.clone(), entry));
+        }
+        let spoken_for: BTreeSet<(IpAddr, Arc<str>)> =
+            claims.iter().map(|(ip, owner, _)| (*ip, owner.clone())).collect();
+        for (ip, owner) in self.spoken_for.difference(&spoken_for) {
+            self.ipcache.remove(*ip, owner);
+        }
+        for (ip, owner, entry) in claims {
+            self.ipcache.upsert(ip, &owner, entry);
+        }
+        self.spoken_for = spoken_for;
+    }
+
+    fn facts(&self, applied: &Applied, labels_of: &dyn Fn(u32) -> Option<LabelSet>) -> Facts {
+        let mut facts = Facts::new();
+        for (number, labels) in self.identities.iter() {
+            if let Some(scope) = PodScope::of(labels) {
+                facts.insert(number, PodFacts { scope, named_ports: BTreeSet::new() });
+            }
+        }
+        for holder in self.holders.values() {
+            if let Some(facts) = facts.get_mut(&holder.number) {
+                facts.named_ports.extend(holder.named_ports.iter().cloned());
+            }
+        }
+        // Numbers that only the tables still know: from before a restart, or not removed yet. What their
+        // ports are called was never written down; who is at their addresses now calls them so.
+        for (number, addresses) in in_tables(applied) {
+            if let std::collections::btree_map::Entry::Vacant(free) = facts.entry(number)
+                && let Some(scope) = labels_of(number).and_then(|labels| PodScope::of(&labels))
+            {
+                let holders = self.spoken_for.iter().filter(|(ip, _)| addresses.contains(ip));
+                let holders = holders.filter_map(|(_, owner)| self.holders.get(owner));
+                let named_ports = holders.flat_map(|holder| holder.named_ports.iter().cloned()).collect();
+                free.insert(PodFacts { scope, named_ports });
+            }
+        }
+        facts
+    }
+
+    fn endpoint(&self, local: &LocalPod) -> WantedEndpoint {
+        let holder = self.holder(&local.namespace, &local.name);
+        let v4 = |ip: &IpAddr| if let IpAddr::V4(ip) = ip { Some(*ip) } else { None };
+        let v6 = |ip: &IpAddr| if let IpAddr::V6(ip) = ip { Some(*ip) } else { None };
+        WantedEndpoint {
+            entry: EndpointEntry {
+                identity: holder.map_or(reserved::INIT, |holder| holder.number),
+                id: local.id,
+                ready: holder.is_some(),
+                ipv4: local.addresses.iter().find_map(v4),
+                ipv6: local.addresses.iter().find_map(v6),
+            },
+            netns_cookie: local.netns_cookie,
+        }
+    }
+
+    fn services(&mut self, index: &Index, plan: &mut Plan) {
+        let frontends = frontends(index, &self.node.name);
+        for (key, frontend) in frontends {
+            let last = &mut self.last_service_id;
+            let id = *self.service_ids.entry(key).or_insert_with(|| {
+                *last = last.checked_add(1).unwrap_or(1);
+                *last
+            });
+            let (address, port, proto) = key;
+            let backends = frontend.backends.iter().copied().collect();
+            let spec = ServiceSpec { id, address, port, proto, backends, affinity: frontend.affinity };
+            plan.wanted.services.insert(id, spec);
+            plan.frontends.insert(key, (id, frontend));
+        }
+    }
+}
+
+/// Every identity in the tables with its addresses.
+fn in_tables(applied: &Applied) -> BTreeMap<u32, BTreeSet<IpAddr>> {
+    let mut found: BTreeMap<u32, BTreeSet<IpAddr>> = BTreeMap::new();
+    for (ip, number) in &applied.contents.addresses {
+        found.entry(*number).or_default().insert(*ip);
+    }
+    for endpoint in applied.contents.endpoints.values() {
+        found.entry(endpoint.identity).or_default();
+    }
+    found
+}
+
+/// "namespace/name".
+pub fn owner(namespace: &str, name: &str) -> Arc<str> {
+    format!("{namespace}/{name}").into()
+}
+
+fn named_port(port: &crate::cluster::model::NamedPort) -> NamedPort {
+    NamedPort { name: port.name.as_str().into(), protocol: port.protocol, port: port.port.get() }
+}

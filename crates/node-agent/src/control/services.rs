@@ -1,0 +1,191 @@
+//! Services to frontends with backends.
+//!
+//! Backends come from EndpointSlices, which say named target ports as numbers. A Service that has no
+//! slice at all but a selector falls back to the pods it selects: in a directory of YAML nobody runs the
+//! controller that would write the slices.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cluster::index::{Index, Name};
+use crate::cluster::model::{EndpointSlice, Pod, Service, ServicePort, SliceEndpoint, TargetPort};
+
+/// Address, port and IANA protocol that clients connect to.
+pub type FrontendKey = (IpAddr, u16, u8);
+
+/// What is behind a frontend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frontend {
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+    pub backends: BTreeSet<(IpAddr, u16)>,
+    pub affinity: Option<Duration>,
+}
+
+/// Every frontend of the cluster. Of two services with one address and port the first by name counts.
+pub fn frontends(index: &Index, node: &str) -> BTreeMap<FrontendKey, Frontend> {
+    let mut slices: BTreeMap<Name, Vec<&EndpointSlice>> = BTreeMap::new();
+    for slice in index.slices.iter() {
+        if let Some(service) = &slice.service {
+            slices.entry((slice.namespace.clone(), service.clone())).or_default().push(slice);
+        }
+    }
+    let mut frontends = BTreeMap::new();
+    for service in index.services.iter().filter(|service| !service.cluster_ips.is_empty()) {
+        let slices = slices.get(&(service.namespace.clone(), service.name.clone()));
+        for port in &service.ports {
+            let backends = match slices {
+                Some(slices) => from_slices(slices, service, port, node),
+                None => from_pods(index, service, port, node),
+            };
+            for ip in &service.cluster_ips {
+                let of_family = |backend: &&(IpAddr, u16)| backend.0.is_ipv4() == ip.is_ipv4();
+                let frontend = Frontend {
+                    namespace: service.namespace.clone(),
+                    name: service.name.clone(),
+                    backends: backends.iter().filter(of_family).copied().collect(),
+                    affinity: service.affinity_seconds.map(|s| Duration::from_secs(s.into())),
+                };
+                let key = (*ip, port.port.get(), port.protocol.number());
+                if frontends.contains_key(&key) {
+                    tracing::debug!(service = %service.name, %ip, "another service has this address and port");
+                }
+                frontends.entry(key).or_insert(frontend);
+            }
+        }
+    }
+    frontends
+}
+
+/// Ready endpoints; when there is none, those that still serve while they terminate, so that a rollout's
+/// last pods finish what they have (<https://kubernetes.io/docs/tutorials/services/pods-and-endpoint-termination-flow/>).
+fn from_slices(
+    slices: &[&EndpointSlice],
+    service: &Service,
+    port: &ServicePort,
+    node: &str,
+) -> BTreeSet<(IpAddr, u16)> {
+    let usable = |wanted: &dyn Fn(&SliceEndpoint) -> bool| {
+        let mut backends = BTreeSet::new();
+        for slice in slices {
+            let ports = slice.ports.iter().filter(|p| p.name == port.name && p.protocol == port.protocol);
+            for number in ports.map(|p| p.port.get()) {
+                let here = |e: &&SliceEndpoint| !service.local_only || e.node_name.as_deref() == Some(node);
+                let endpoints = slice.endpoints.iter().filter(here).filter(|endpoint| wanted(endpoint));
+                backends.extend(endpoints.flat_map(|e| &e.addresses).map(|ip| (*ip, number)));
+            }
+        }
+        backends
+    };
+    let ready = usable(&|endpoint| endpoint.ready);
+    if ready.is_empty() { usable(&|endpoint| endpoint.serving && endpoint.terminating) } else { ready }
+}
+
+fn from_pods(index: &Index, service: &Service, port: &ServicePort, node: &str) -> BTreeSet<(IpAddr, u16)> {
+    if service.selector.is_empty() {
+        return BTreeSet::new();
+    }
+    let selected = |pod: &&Arc<Pod>| {
+        pod.namespace == service.namespace
+            && (pod.ready || (service.publish_not_ready && !pod.finished))
+            && (!service.local_only || &*pod.node_name == node)
+            && service.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+    };
+    let mut backends = BTreeSet::new();
+    for pod in index.pods.iter().filter(selected) {
+        if let Some(number) = target(pod, port) {
+            backends.extend(pod.ips.iter().map(|ip| (*ip, number)));
+        }
+    }
+    backends
+}
+
+fn target(pod: &Pod, port: &ServicePort) -> Option<u16> {
+    match &port.target {
+        TargetPort::Number(number) => Some(number.get()),
+        TargetPort::Named(name) => {
+            let named = pod.ports.iter().find(|p| p.name == *name && p.protocol == port.protocol);
+            named.map(|p| p.port.get())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::source::Delta;
+    use crate::cluster::yaml;
+
+    fn index(text: &str) -> Index {
+        let content = yaml::read(text);
+        assert_eq!(content.faults, []);
+        let mut index = Index::default();
+        for entry in content.objects {
+            index.apply(Delta::Upsert(entry.key, entry.object));
+        }
+        index
+    }
+
+    const SERVICE: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: s}
+spec:
+  clusterIPs: [10.96.0.10, 'fd00:96::a']
+  selector: {app: web}
+  ports: [{name: web, port: 80, targetPort: http}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: p1, labels: {app: web}}
+spec: {nodeName: n1, containers: [{name: c, ports: [{name: http, containerPort: 8080}]}]}
+status: {podIPs: [{ip: 10.244.1.5}, {ip: 'fd00:244:1::5'}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: p2, labels: {app: web}}
+spec: {nodeName: n2, containers: [{name: c, ports: [{name: http, containerPort: 9090}]}]}
+status: {podIPs: [{ip: 10.244.2.5}], conditions: [{type: Ready, status: 'False'}]}
+";
+
+    fn backends(index: &Index, ip: &str) -> Vec<String> {
+        let key = (ip.parse().unwrap(), 80, 6);
+        frontends(index, "n1")[&key].backends.iter().map(|(ip, port)| format!("{ip} {port}")).collect()
+    }
+
+    #[test]
+    fn without_slices_ready_pods_are_selected_each_with_its_own_port_and_family() {
+        let index = index(SERVICE);
+        assert_eq!(backends(&index, "10.96.0.10"), ["10.244.1.5 8080"]);
+        assert_eq!(backends(&index, "fd00:96::a"), ["fd00:244:1::5 8080"]);
+    }
+
+    #[test]
+    fn slices_count_once_there_are_any_even_if_nothing_in_them_is_ready() {
+        let slice = "---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: s-1, labels: {kubernetes.io/service-name: s}}
+addressType: IPv4
+ports: [{name: web, port: 7070}, {name: other, port: 1}]
+endpoints:
+- {addresses: [10.244.9.1], conditions: {ready: READY}}
+- {addresses: [10.244.9.2], conditions: {ready: false, serving: true, terminating: true}}
+- {addresses: [10.244.9.3], conditions: {ready: false, serving: false, terminating: true}}
+";
+        let with = |ready: &str| index(&format!("{SERVICE}{}", slice.replace("READY", ready)));
+        assert_eq!(backends(&with("true"), "10.96.0.10"), ["10.244.9.1 7070"]);
+        assert_eq!(backends(&with("false"), "10.96.0.10"), ["10.244.9.2 7070"], "the one that still serves");
+        assert_eq!(backends(&with("true"), "fd00:96::a"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_local_service_has_only_this_nodes_backends() {
+        let text = SERVICE.replace("  selector:", "  internalTrafficPolicy: Local\n  selector:");
+        assert_eq!(backends(&index(&text), "10.96.0.10"), ["10.244.1.5 8080"]);
+        let elsewhere = frontends(&index(&text), "n9");
+        assert!(elsewhere.values().all(|frontend| frontend.backends.is_empty()));
+    }
+}

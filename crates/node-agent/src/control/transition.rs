@@ -1,0 +1,502 @@
+//! From what is in the tables to what should be, in an order that leaves no gap.
+//!
+//! At no step is a packet allowed that both the old and the new state deny, nor denied that both allow.
+//! A decision needs three things — who the remote is (ipcache), who the local is (endpoint), and the
+//! local's table — and they cannot change at once; so each is prepared before another leans on it:
+//!
+//! 1. **New prefixes.** An address in a new prefix was judged as the prefix around it, so every table
+//!    first repeats that one's entries for the new number. Then the prefix is set: nothing changes.
+//! 2. **Moves.** Tables by the *old* policies learn the identities that addresses move to (after a restart:
+//!    by repeating); then addresses move, then local endpoints. Each pod changes as if its labels had been
+//!    saved by themselves.
+//! 3. **Policies.** Tables by the new policies, swapped whole, still knowing all old numbers.
+//! 4. **Arrivals.** New addresses, new endpoints: never before the policies that came with them.
+//! 5. **Services**, then the **revision**: live connections are judged again, once, by all of the above.
+//! 6. **Removals**: services, endpoints, addresses; then, when nothing failed before, prefixes that no
+//!    policy names and tables of identities that nobody here has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use fathom_identity::reserved;
+use fathom_policy::{Compiler, Entry, PodFacts, PolicyKey, RuleRegistry, Table, World};
+use ipnet::IpNet;
+
+use crate::cluster::model::NetworkPolicy;
+use crate::datapath::{Contents, Datapath, EndpointEntry, ServiceSpec};
+
+/// Identity numbers with what policies can see of them.
+pub type Facts = BTreeMap<u32, PodFacts>;
+
+/// The state the tables should be in.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    pub addresses: BTreeMap<IpAddr, u32>,
+    /// `0.0.0.0/0` and `::/0` included.
+    pub prefixes: BTreeMap<IpNet, u32>,
+    /// Every identity that an address has, had until recently, or that a local endpoint has.
+    pub facts: Facts,
+    pub policies: Vec<Arc<NetworkPolicy>>,
+    /// By ifindex.
+    pub endpoints: BTreeMap<u32, WantedEndpoint>,
+    pub services: BTreeMap<u32, ServiceSpec>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WantedEndpoint {
+    pub entry: EndpointEntry,
+    /// 0 = unknown.
+    pub netns_cookie: u64,
+}
+
+/// The state the tables are in, as far as every change so far succeeded.
+#[derive(Debug, Default)]
+pub struct Applied {
+    pub contents: Contents,
+    /// What the tables were last compiled from; `None` until this process has done so.
+    from: Option<(Vec<Arc<NetworkPolicy>>, Facts)>,
+    attached: BTreeSet<u32>,
+}
+
+/// What a transition did.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// One line per change that could not be made.
+    pub errors: Vec<String>,
+    /// Something policy-relevant changed.
+    pub judged_again: bool,
+    /// Endpoints that could not be given what they need, by ifindex.
+    pub failed: BTreeMap<u32, String>,
+    /// Changes made.
+    pub changes: usize,
+}
+
+impl Applied {
+    /// Begins with what an earlier process left.
+    pub fn new(contents: Contents) -> Self {
+        Applied { contents, from: None, attached: BTreeSet::new() }
+    }
+
+    /// Makes it so.
+    pub fn transition(
+        &mut self,
+        wanted: &Wanted,
+        datapath: &mut dyn Datapath,
+        rules: &mut RuleRegistry,
+    ) -> Outcome {
+        let mut work = Work { applied: self, wanted, datapath, rules, outcome: Outcome::default() };
+        work.new_prefixes();
+        work.moves();
+        work.policies();
+        work.late_moves();
+        work.arrivals();
+        work.services();
+        work.revision();
+        work.removals();
+        work.outcome
+    }
+
+    /// Rule ids in any table.
+    pub fn rule_ids(&self) -> BTreeSet<u32> {
+        self.contents.tables.values().flat_map(Table::rule_ids).collect()
+    }
+}
+
+struct Work<'a> {
+    applied: &'a mut Applied,
+    wanted: &'a Wanted,
+    datapath: &'a mut dyn Datapath,
+    rules: &'a mut RuleRegistry,
+    outcome: Outcome,
+}
+
+impl Work<'_> {
+    /// Notes how a change went; true when it is made.
+    fn done(&mut self, result: anyhow::Result<()>, policy_relevant: bool) -> bool {
+        match result {
+            Ok(()) => {
+                self.outcome.changes += 1;
+                self.outcome.judged_again |= policy_relevant;
+                true
+            }
+            Err(error) => {
+                self.outcome.errors.push(format!("{error:#}"));
+                false
+            }
+        }
+    }
+
+    fn new_prefixes(&mut self) {
+        let current = &self.applied.contents.prefixes;
+        let new: Vec<(IpNet, u32)> = self
+            .wanted
+            .prefixes
+            .iter()
+            .filter(|(prefix, number)| current.get(*prefix) != Some(number) && **number != reserved::WORLD)
+            .map(|(prefix, number)| (*prefix, *number))
+            .collect();
+        let world = self.wanted.prefixes.iter().filter(|(prefix, _)| !current.contains_key(*prefix));
+        let world: Vec<(IpNet, u32)> =
+            world.filter(|(_, n)| **n == reserved::WORLD).map(|(p, n)| (*p, *n)).collect();
+        let inherited: BTreeMap<u32, u32> =
+            new.iter().map(|(prefix, number)| (*number, around(current, *prefix))).collect();
+        for (identity, table) in self.applied.contents.tables.clone() {
+            if let Some(extended) = extended(&table, &inherited) {
+                self.swap(identity, extended);
+            }
+        }
+        // Longest first: until the inner prefix is known, its addresses are not in the outer one either.
+        let mut ordered = new;
+        ordered.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.prefix_len()));
+        for (prefix, number) in world.into_iter().chain(ordered) {
+            self.set_prefix(prefix, number);
+        }
+    }
+
+    fn set_prefix(&mut self, prefix: IpNet, number: u32) {
+        let result = self.datapath.set_prefix(prefix, number);
+        if self.done(result, true) {
+            self.applied.contents.prefixes.insert(prefix, number);
+        }
+    }
+
+    fn moves(&mut self) {
+        let (addresses, endpoints) = self.movers();
+        if addresses.is_empty() && endpoints.is_empty() {
+            return;
+        }
+        let later = match self.applied.from.clone() {
+            Some((policies, facts)) => {
+                self.know_by_old_policies(&policies, facts, &endpoints);
+                BTreeSet::new()
+            }
+            None => self.know_by_repeating(&addresses, &endpoints),
+        };
+        self.move_all(addresses, endpoints, &later);
+    }
+
+    /// Moves that had to wait for the new policies.
+    fn late_moves(&mut self) {
+        let (addresses, endpoints) = self.movers();
+        self.move_all(addresses, endpoints, &BTreeSet::new());
+    }
+
+    /// Addresses and ready endpoints that get another identity.
+    fn movers(&self) -> (Vec<(IpAddr, u32)>, Vec<(u32, EndpointEntry)>) {
+        let known = &self.applied.contents;
+        let addresses = self.wanted.addresses.iter().map(|(ip, identity)| (*ip, *identity));
+        let addresses = addresses.filter(|(ip, new)| known.addresses.get(ip).is_some_and(|old| old != new));
+        let endpoints = self.wanted.endpoints.iter().map(|(ifindex, wanted)| (*ifindex, wanted.entry));
+        let endpoints = endpoints
+            .filter(|(ifindex, new)| known.endpoints.get(ifindex).is_some_and(|old| moves(old, new)));
+        (addresses.collect(), endpoints.collect())
+    }
+
+    fn move_all(
+        &mut self,
+        addresses: Vec<(IpAddr, u32)>,
+        endpoints: Vec<(u32, EndpointEntry)>,
+        later: &BTreeSet<u32>,
+    ) {
+        for (address, identity) in addresses.into_iter().filter(|(_, new)| !later.contains(new)) {
+            self.set_address(address, identity);
+        }
+        for (ifindex, entry) in endpoints.into_iter().filter(|(_, new)| !later.contains(&new.identity)) {
+            self.set_endpoint(ifindex, entry);
+        }
+    }
+
+    /// Tables by the policies in force, knowing the identities that pods move to.
+    fn know_by_old_policies(
+        &mut self,
+        policies: &[Arc<NetworkPolicy>],
+        old_facts: Facts,
+        endpoints: &[(u32, EndpointEntry)],
+    ) {
+        let had: BTreeSet<u32> = self.applied.contents.addresses.values().copied().collect();
+        let mut facts = self.wanted.facts.clone();
+        for (number, old) in old_facts {
+            match facts.get_mut(&number) {
+                // Ports' names that come are right for those who come, names that go for those who stay.
+                Some(new) if had.contains(&number) => new.named_ports.extend(old.named_ports),
+                Some(_) => {}
+                None => _ = facts.insert(number, old),
+            }
+        }
+        let present = self.applied.contents.endpoints.values().map(|entry| entry.identity);
+        let subjects = present.chain(endpoints.iter().map(|(_, entry)| entry.identity)).collect();
+        self.compile(policies, &facts, &subjects);
+    }
+
+    /// After a restart nobody knows which policies made the tables. So an identity that nobody had is given
+    /// what the tables say of the one it was: the move changes nothing, and the new policies come after it.
+    /// Returns the identities that several become: those moves come after the new policies, which know all.
+    fn know_by_repeating(
+        &mut self,
+        addresses: &[(IpAddr, u32)],
+        endpoints: &[(u32, EndpointEntry)],
+    ) -> BTreeSet<u32> {
+        let known = &self.applied.contents;
+        let had: BTreeSet<u32> = known.addresses.values().copied().collect();
+        let mut came_from: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        for (ip, new) in addresses.iter().filter(|(_, new)| !had.contains(new)) {
+            came_from.entry(*new).or_default().extend(known.addresses.get(ip));
+        }
+        let later: BTreeSet<u32> =
+            came_from.iter().filter(|(_, from)| from.len() > 1).map(|(new, _)| *new).collect();
+        let single = came_from.iter().filter(|(new, _)| !later.contains(new));
+        let single: BTreeMap<u32, u32> =
+            single.filter_map(|(new, from)| Some((*new, *from.first()?))).collect();
+        for (identity, table) in known.tables.clone() {
+            if let Some(extended) = extended(&table, &single) {
+                self.swap(identity, extended);
+            }
+        }
+        for (ifindex, entry) in endpoints.iter().filter(|(_, entry)| !later.contains(&entry.identity)) {
+            let known = &self.applied.contents;
+            let old = known.endpoints.get(ifindex).and_then(|old| known.tables.get(&old.identity));
+            if let (false, Some(old)) = (known.tables.contains_key(&entry.identity), old.cloned()) {
+                self.swap(entry.identity, old);
+            }
+        }
+        later
+    }
+
+    fn policies(&mut self) {
+        let mut facts = self.wanted.facts.clone();
+        if let Some((_, old)) = &self.applied.from {
+            // Identities that leave with this change are still somebody's until the removals.
+            for (identity, old) in old {
+                facts.entry(*identity).or_insert_with(|| old.clone());
+            }
+        }
+        let wanted = self.wanted.endpoints.values().map(|wanted| wanted.entry);
+        let present = self.applied.contents.endpoints.values().copied();
+        let subjects = wanted.chain(present).filter(|e| e.ready).map(|e| e.identity).collect();
+        let policies = self.wanted.policies.clone();
+        self.compile(&policies, &facts, &subjects);
+        self.applied.from = Some((policies, self.wanted.facts.clone()));
+    }
+
+    /// Compiles and swaps the tables that differ.
+    fn compile(&mut self, policies: &[Arc<NetworkPolicy>], facts: &Facts, subjects: &BTreeSet<u32>) {
+        let mut cidrs: BTreeMap<IpNet, u32> = self.applied.contents.prefixes.clone();
+        cidrs.extend(self.wanted.prefixes.iter().map(|(prefix, number)| (*prefix, *number)));
+        // A prefix on its way out keeps its number beside the one that replaces it.
+        let leaving = self.applied.contents.prefixes.iter().filter(|(p, n)| cidrs.get(*p) != Some(n));
+        let leaving: Vec<(IpNet, u32)> = leaving.map(|(p, n)| (*p, *n)).collect();
+        let cidrs = cidrs.into_iter().chain(leaving).filter(|(_, number)| *number != reserved::WORLD);
+        let world = World::new(facts.iter().map(|(number, facts)| (*number, facts.clone())), cidrs);
+        let mut compiler = Compiler::new(policies.iter().map(|policy| &policy.meaning), &world);
+        let mut tables = Vec::with_capacity(subjects.len());
+        for identity in subjects {
+            if let Some(table) = compiler.compile(*identity, self.rules)
+                && self.applied.contents.tables.get(identity) != Some(&table)
+            {
+                tables.push((*identity, table));
+            }
+        }
+        for (identity, table) in tables {
+            self.swap(identity, table);
+        }
+    }
+
+    fn swap(&mut self, identity: u32, table: Table) {
+        let result = self.datapath.swap_table(identity, &table);
+        if self.done(result, true) {
+            self.applied.contents.tables.insert(identity, table);
+        }
+    }
+
+    fn set_address(&mut self, address: IpAddr, identity: u32) {
+        let result = self.datapath.set_address(address, identity);
+        if self.done(result, true) {
+            self.applied.contents.addresses.insert(address, identity);
+        }
+    }
+
+    fn set_endpoint(&mut self, ifindex: u32, entry: EndpointEntry) {
+        if entry.ready && !self.applied.contents.tables.contains_key(&entry.identity) {
+            let why = format!("its identity {} has no policy table", entry.identity);
+            self.outcome.failed.insert(ifindex, why);
+            return;
+        }
+        let result = self.datapath.set_endpoint(ifindex, entry);
+        if self.done(result, true) {
+            self.applied.contents.endpoints.insert(ifindex, entry);
+        } else if let Some(why) = self.outcome.errors.last() {
+            self.outcome.failed.insert(ifindex, why.clone());
+        }
+    }
+
+    fn arrivals(&mut self) {
+        for (address, identity) in &self.wanted.addresses {
+            if !self.applied.contents.addresses.contains_key(address) {
+                self.set_address(*address, *identity);
+            }
+        }
+        for (ifindex, wanted) in &self.wanted.endpoints {
+            if self.applied.contents.endpoints.get(ifindex) != Some(&wanted.entry) {
+                self.set_endpoint(*ifindex, wanted.entry);
+            }
+            let cookie = wanted.netns_cookie;
+            if cookie != 0 && self.applied.contents.netns.get(&cookie) != Some(ifindex) {
+                let result = self.datapath.set_netns(cookie, *ifindex);
+                if self.done(result, false) {
+                    self.applied.contents.netns.insert(cookie, *ifindex);
+                }
+            }
+            // Last: the programs find everything in place. Until then the device has none or the older.
+            if !self.applied.attached.contains(ifindex) {
+                match self.datapath.attach(*ifindex) {
+                    Ok(()) => _ = self.applied.attached.insert(*ifindex),
+                    // The device's own trouble: nothing else waits for it.
+                    Err(error) => _ = self.outcome.failed.insert(*ifindex, format!("{error:#}")),
+                }
+            }
+        }
+    }
+
+    fn services(&mut self) {
+        for (id, spec) in &self.wanted.services {
+            if self.applied.contents.services.get(id) != Some(spec) {
+                let result = self.datapath.replace_service(spec);
+                if self.done(result, false) {
+                    self.applied.contents.services.insert(*id, spec.clone());
+                }
+            }
+        }
+    }
+
+    fn revision(&mut self) {
+        if self.outcome.judged_again {
+            let result = self.datapath.bump_revision();
+            self.done(result, false);
+        }
+    }
+
+    fn removals(&mut self) {
+        for id in surplus(&self.applied.contents.services, &self.wanted.services) {
+            let result = self.datapath.remove_service(id);
+            if self.done(result, false) {
+                self.applied.contents.services.remove(&id);
+            }
+        }
+        let cookies: BTreeMap<u64, u32> =
+            self.wanted.endpoints.iter().map(|(ifindex, e)| (e.netns_cookie, *ifindex)).collect();
+        for cookie in surplus(&self.applied.contents.netns, &cookies) {
+            let result = self.datapath.remove_netns(cookie);
+            if self.done(result, false) {
+                self.applied.contents.netns.remove(&cookie);
+            }
+        }
+        for ifindex in surplus(&self.applied.contents.endpoints, &self.wanted.endpoints) {
+            // Programs first: without its entry they would drop what is still on its way.
+            let detached = self.datapath.detach(ifindex);
+            self.done(detached, false);
+            self.applied.attached.remove(&ifindex);
+            let result = self.datapath.remove_endpoint(ifindex);
+            if self.done(result, false) {
+                self.applied.contents.endpoints.remove(&ifindex);
+            }
+        }
+        for address in surplus(&self.applied.contents.addresses, &self.wanted.addresses) {
+            let result = self.datapath.remove_address(address);
+            if self.done(result, false) {
+                self.applied.contents.addresses.remove(&address);
+            }
+        }
+        if self.outcome.errors.is_empty() {
+            self.old_prefixes();
+            self.old_tables();
+        }
+        if self.outcome.changes > 0 {
+            let result = self.datapath.sweep();
+            self.done(result, false);
+        }
+    }
+
+    fn old_tables(&mut self) {
+        let used: BTreeSet<u32> = self.applied.contents.endpoints.values().map(|e| e.identity).collect();
+        let unused: Vec<u32> = self
+            .applied
+            .contents
+            .tables
+            .keys()
+            .filter(|identity| !used.contains(identity))
+            .copied()
+            .collect();
+        for identity in unused {
+            let result = self.datapath.remove_table(identity);
+            if self.done(result, false) {
+                self.applied.contents.tables.remove(&identity);
+            }
+        }
+    }
+
+    /// Prefixes that no policy names any more: by the new tables the prefix around them decides the same.
+    fn old_prefixes(&mut self) {
+        // Back to the world first, then longest first, so that each falls to one that decides alike.
+        let wanted = &self.wanted.prefixes;
+        let current = &self.applied.contents.prefixes;
+        let back: Vec<(IpNet, u32)> = wanted
+            .iter()
+            .filter(|(prefix, number)| **number == reserved::WORLD && current.get(*prefix) != Some(number))
+            .map(|(prefix, number)| (*prefix, *number))
+            .collect();
+        let mut gone = surplus(current, wanted);
+        gone.sort_by_key(|prefix| std::cmp::Reverse(prefix.prefix_len()));
+        for (prefix, number) in back {
+            self.set_prefix(prefix, number);
+        }
+        for prefix in gone {
+            let result = self.datapath.remove_prefix(prefix);
+            if self.done(result, false) {
+                self.applied.contents.prefixes.remove(&prefix);
+            }
+        }
+    }
+}
+
+/// A ready endpoint that gets another identity: everything else about it may wait for the arrivals.
+fn moves(old: &EndpointEntry, new: &EndpointEntry) -> bool {
+    old.ready && new.ready && old.identity != new.identity
+}
+
+/// The number an address of this prefix is judged as before the prefix is known.
+fn around(prefixes: &BTreeMap<IpNet, u32>, prefix: IpNet) -> u32 {
+    let mut candidate = Some(prefix);
+    while let Some(outer) = candidate {
+        if let Some(number) = prefixes.get(&outer) {
+            return *number;
+        }
+        candidate = outer.supernet();
+    }
+    reserved::WORLD
+}
+
+/// The table with every entry of an older number repeated for the number that inherits from it; `None`
+/// when there is nothing to repeat.
+fn extended(table: &Table, inherited: &BTreeMap<u32, u32>) -> Option<Table> {
+    let mut repeated: Vec<(PolicyKey, Entry)> = Vec::new();
+    for (new, old) in inherited {
+        let entries = table.entries.iter().filter(|(key, _)| key.identity == *old);
+        repeated.extend(entries.map(|(key, entry)| (PolicyKey { identity: *new, ..*key }, *entry)));
+    }
+    repeated.retain(|(key, entry)| table.entries.get(key) != Some(entry));
+    if repeated.is_empty() {
+        return None;
+    }
+    let mut table = table.clone();
+    table.entries.extend(repeated);
+    Some(table)
+}
+
+fn surplus<K: Ord + Clone, V, W>(present: &BTreeMap<K, V>, wanted: &BTreeMap<K, W>) -> Vec<K> {
+    present.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect()
+}
+
+#[cfg(test)]
+#[path = "transition_tests.rs"]
+mod tests;

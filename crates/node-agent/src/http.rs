@@ -56,7 +56,11 @@ pub fn router(registry: SharedRegistry, readiness: Readiness) -> Router {
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(listener: TcpListener, router: Router, mut shutdown: watch::Receiver<bool>) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    mut shutdown: watch::Receiver<bool>,
+) -> std::io::Result<()> {
     let down = async move {
         // A sender that is gone means the same.
         let _ = shutdown.wait_for(|down| *down).await;

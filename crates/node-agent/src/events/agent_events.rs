@@ -85,7 +85,13 @@ impl AgentEvents {
     }
 
     /// An address or prefix ("10.244.1.7/32") now stands for an identity.
-    pub fn ipcache_upserted(&self, cidr: &str, identity: u32, before: Option<u32>, endpoint: Option<&EndpointInfo>) {
+    pub fn ipcache_upserted(
+        &self,
+        cidr: &str,
+        identity: u32,
+        before: Option<u32>,
+        endpoint: Option<&EndpointInfo>,
+    ) {
         let update = ipcache(cidr, identity, before, endpoint);
         self.add(AgentEventType::IpcacheUpserted, update);
     }
@@ -136,7 +142,10 @@ impl AgentEvents {
 pub fn missed(count: u64) -> AgentEvent {
     let notification = format!("{count} agent events were overwritten before this client read them");
     let unknown = AgentEventUnknown { r#type: "lost".into(), notification };
-    AgentEvent { r#type: AgentEventType::AgentEventUnknown.into(), notification: Some(Notification::Unknown(unknown)) }
+    AgentEvent {
+        r#type: AgentEventType::AgentEventUnknown.into(),
+        notification: Some(Notification::Unknown(unknown)),
+    }
 }
 
 fn strings(labels: &[Arc<str>]) -> Vec<String> {

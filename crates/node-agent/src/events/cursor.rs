@@ -38,8 +38,13 @@ impl Cursor {
     /// A reader that wants every flow from `position` on, for a store whose ring began at
     /// `ring_begin` when it came.
     pub fn new(store: Arc<Store>, position: u64, ring_begin: u64) -> Self {
-        let mut cursor =
-            Self { store, position, history_end: ring_begin.max(position), history_denials: 0, last_time_ns: None };
+        let mut cursor = Self {
+            store,
+            position,
+            history_end: ring_begin.max(position),
+            history_denials: 0,
+            last_time_ns: None,
+        };
         if position < cursor.history_end {
             cursor.history_denials = cursor.store.count_denials(position, cursor.history_end);
         }

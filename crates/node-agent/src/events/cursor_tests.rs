@@ -85,6 +85,9 @@ fn a_cursor_does_not_read_past_its_end() {
     let mut cursor = Cursor::new(Arc::clone(&store), 0, 0);
     assert_eq!(read(&mut cursor, 10).0.len(), 10);
     flood(&mut writer, 40, 1_000);
-    assert_eq!(read(&mut cursor, 30), (vec![], 20, Some(Gap { count: 20, first_ns: 9 * NS, last_ns: 9 * NS })));
+    assert_eq!(
+        read(&mut cursor, 30),
+        (vec![], 20, Some(Gap { count: 20, first_ns: 9 * NS, last_ns: 9 * NS }))
+    );
     assert_eq!(cursor.position(), 30);
 }

@@ -63,7 +63,10 @@ fn a_pod_that_forges_its_source_is_shown_as_itself() {
 fn an_address_outside_is_the_world_and_has_its_learned_names() {
     let flow = enrich(Event { daddr: address(OUTSIDE), dst_identity: 0, ..event() });
     assert_eq!(flow.destination.identity, 2);
-    assert_eq!(flow.destination_names.as_deref().map(|names| names[0].to_string()).as_deref(), Some("example.org"));
+    assert_eq!(
+        flow.destination_names.as_deref().map(|names| names[0].to_string()).as_deref(),
+        Some("example.org")
+    );
     assert!(flow.source_names.is_none());
 }
 
@@ -109,12 +112,16 @@ fn requests_go_to_a_service_and_replies_come_from_it() {
     assert_eq!(request.service_end, ServiceEnd::Destination);
     assert_eq!(request.frontend().map(|a| a.to_string()).as_deref(), Some("10.96.0.10:5432"));
     let answer = enrich(Event { service_id: 5, ..reply() });
-    assert_eq!((answer.service_end, answer.service.map(|s| s.name.to_string()).as_deref()), (ServiceEnd::Source, Some("database")));
+    assert_eq!(
+        (answer.service_end, answer.service.map(|s| s.name.to_string()).as_deref()),
+        (ServiceEnd::Source, Some("database"))
+    );
 }
 
 #[test]
 fn a_frontend_that_was_not_translated_is_found_by_its_address() {
-    let direct = Event { daddr: address(FRONTEND), dport_be: 5432_u16.to_be_bytes(), dst_identity: 0, ..event() };
+    let direct =
+        Event { daddr: address(FRONTEND), dport_be: 5432_u16.to_be_bytes(), dst_identity: 0, ..event() };
     let flow = enrich(direct);
     assert_eq!(flow.service.map(|service| service.name.to_string()).as_deref(), Some("database"));
     assert_eq!(flow.destination.identity, 0, "a service has no identity, and is not the world");
@@ -137,7 +144,14 @@ fn a_socket_call_is_made_by_the_pod_behind_the_device_from_its_own_address() {
 
 #[test]
 fn a_packet_that_broke_off_has_no_addresses_and_no_names() {
-    let broken = Event { saddr: [0; 16], daddr: [0; 16], src_identity: 1000, dst_identity: 0, flags: flag::NO_IP, ..event() };
+    let broken = Event {
+        saddr: [0; 16],
+        daddr: [0; 16],
+        src_identity: 1000,
+        dst_identity: 0,
+        flags: flag::NO_IP,
+        ..event()
+    };
     let flow = enrich(broken);
     assert_eq!((flow.source_ip(), flow.destination_ip()), (None, None));
     assert_eq!((&*flow.source.pod_name, flow.destination.identity), ("web", 0));

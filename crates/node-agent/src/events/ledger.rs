@@ -135,7 +135,8 @@ impl Ledger {
         let events = lane_stage("kernel.events", &first.events, &second.events, &mut problems);
         let drops = lane_stage("kernel.drops", &first.drops, &second.drops, &mut problems);
         let handed_over = self.reader_stage(first, reader, second, &mut problems);
-        let stages = vec![packets, events, drops, handed_over, self.store_stage(), clients_stage(self.clients())];
+        let stages =
+            vec![packets, events, drops, handed_over, self.store_stage(), clients_stage(self.clients())];
         (stages, (!problems.is_empty()).then(|| problems.join("; ")))
     }
 
@@ -161,11 +162,9 @@ impl Ledger {
             problems.push(format!("reader: {in_hand} records left the rings and were not counted yet"));
         }
         let since = |now: u64, begin: u64| now.saturating_sub(begin);
-        let lost = [
-            since(second.events.lost, begin.events.lost),
-            since(second.drops.lost, begin.drops.lost),
-        ];
-        for (name, holes, lost) in [("events", reader.holes[0], lost[0]), ("drops", reader.holes[1], lost[1])] {
+        let lost = [since(second.events.lost, begin.events.lost), since(second.drops.lost, begin.drops.lost)];
+        for (name, holes, lost) in [("events", reader.holes[0], lost[0]), ("drops", reader.holes[1], lost[1])]
+        {
             if holes > lost {
                 problems.push(format!(
                     "kernel.{name}: the numbering lacks {holes} records, the kernel counted {lost} as lost"

@@ -75,7 +75,11 @@ fn a_record_that_is_in_nobodys_books_is_named() {
     assert!(!sheet.balanced);
     assert_eq!(sheet.problem, "kernel.events: 113 emitted, 100 taken, 0 held and 10 lost");
     kernel.set(|counts| counts.events.taken += 3);
-    assert!(ledger.sheet().problem.contains("reader: 3 records left the rings"), "{}", ledger.sheet().problem);
+    assert!(
+        ledger.sheet().problem.contains("reader: 3 records left the rings"),
+        "{}",
+        ledger.sheet().problem
+    );
     ledger.set_reader(ReaderCounts { taken: 3, stored: 3, ..Default::default() });
     assert!(ledger.sheet().balanced);
 }

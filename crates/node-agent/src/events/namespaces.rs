@@ -12,19 +12,22 @@ const MEMORY: Duration = Duration::from_secs(3600);
 /// A name already noted is not noted again for this long: the common case costs a comparison.
 const COARSE: Duration = Duration::from_secs(1);
 
-/// (cluster, namespace) with the time of its last flow.
+/// (cluster, namespace).
+type Name = (Arc<str>, Arc<str>);
+
+/// Names with the time of their last flow.
 #[derive(Debug, Default)]
 pub struct Namespaces {
-    seen: Mutex<BTreeMap<(Arc<str>, Arc<str>), Instant>>,
+    seen: Mutex<BTreeMap<Name, Instant>>,
 }
 
 impl Namespaces {
     /// Sorted by cluster and name; forgets what is too old.
-    pub fn list(&self) -> Vec<(Arc<str>, Arc<str>)> {
+    pub fn list(&self) -> Vec<Name> {
         self.list_at(Instant::now())
     }
 
-    fn list_at(&self, now: Instant) -> Vec<(Arc<str>, Arc<str>)> {
+    fn list_at(&self, now: Instant) -> Vec<Name> {
         let mut seen = self.lock();
         seen.retain(|_, last| now.saturating_duration_since(*last) <= MEMORY);
         seen.keys().cloned().collect()
@@ -35,7 +38,7 @@ impl Namespaces {
         self.lock().insert(key, now);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Arc<str>, Arc<str>), Instant>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Instant>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

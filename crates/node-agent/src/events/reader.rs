@@ -30,7 +30,11 @@ impl Reader {
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub fn spawn(source: impl RecordSource + 'static, intake: Intake, shared: Arc<Shared>) -> io::Result<Self> {
+    pub fn spawn(
+        source: impl RecordSource + 'static,
+        intake: Intake,
+        shared: Arc<Shared>,
+    ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
@@ -88,7 +92,10 @@ fn run(mut source: impl RecordSource, mut intake: Intake, shared: &Shared, stop:
             Err(error) => {
                 intake.publish();
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(error = format!("{error:#}"), "the kernel's rings can't be read; trying again");
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "the kernel's rings can't be read; trying again"
+                    );
                 }
                 std::thread::sleep(RETRY);
             }

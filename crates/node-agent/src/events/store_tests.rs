@@ -47,7 +47,11 @@ fn a_ring_keeps_its_newest_flows_and_counts_the_others_exactly() {
             written += batch;
             let kept = (capacity as i64).min(written);
             let (seqs, lost) = read_all(&store, 0);
-            assert_eq!(seqs, ((written - kept) as u64..written as u64).collect::<Vec<_>>(), "capacity {capacity}");
+            assert_eq!(
+                seqs,
+                ((written - kept) as u64..written as u64).collect::<Vec<_>>(),
+                "capacity {capacity}"
+            );
             assert_eq!(lost, (written - kept) as u64, "capacity {capacity}");
             assert_eq!((store.len(), store.oldest()), (kept as u64, (written - kept) as u64));
         }
@@ -62,7 +66,10 @@ fn what_is_not_published_is_not_seen_and_a_batch_is_sorted_by_time() {
     writer.publish();
     let mut flows = Vec::new();
     Cursor::new(Arc::clone(&store), 0, 0).next_chunk(3, &mut flows);
-    assert_eq!(flows.iter().map(|flow| (flow.seq, flow.time_ns)).collect::<Vec<_>>(), [(0, 10), (1, 20), (2, 30)]);
+    assert_eq!(
+        flows.iter().map(|flow| (flow.seq, flow.time_ns)).collect::<Vec<_>>(),
+        [(0, 10), (1, 20), (2, 30)]
+    );
 }
 
 #[test]

@@ -112,7 +112,8 @@ pub fn snapshot() -> Snapshot {
     snapshot.by_ip.insert(ip(REMOTE), db);
     snapshot.by_identity.insert(2, endpoint(world));
     snapshot.by_ifindex.insert(IFINDEX, Arc::new(Device { name: "fathom7".into(), endpoint: web }));
-    let service = ServiceInfo { id: 5, name: "database".into(), namespace: "shop".into(), ..Default::default() };
+    let service =
+        ServiceInfo { id: 5, name: "database".into(), namespace: "shop".into(), ..Default::default() };
     let service = Arc::new(service);
     snapshot.services.insert((ip(FRONTEND), 5432, proto::TCP), Arc::clone(&service));
     snapshot.services_by_id.insert(5, (service, ip(FRONTEND)));

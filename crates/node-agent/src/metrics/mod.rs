@@ -28,7 +28,11 @@ pub struct Metrics {
 impl Metrics {
     /// Adds these metrics to a registry.
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("hubble_lost_events", "Events lost, each one counted, by the place that lost them", self.lost.clone());
+        registry.register(
+            "hubble_lost_events",
+            "Events lost, each one counted, by the place that lost them",
+            self.lost.clone(),
+        );
         registry.register("hubble_flows_processed", "Flows taken into the store", self.processed.clone());
         registry.register("hubble_drop", "Dropped flows", self.dropped.clone());
         for source in [
@@ -100,7 +104,9 @@ impl FlowCounters {
         let protocol = transport.map_or("Unknown L4", Transport::name);
         let (kind, subtype) = match (flow.is_drop(), event.kind) {
             (true, _) => ("Drop", ""),
-            (false, kind::SOCK) => ("TraceSock", names::event::sock_point(event.obs_point.into()).unwrap_or("unknown")),
+            (false, kind::SOCK) => {
+                ("TraceSock", names::event::sock_point(event.obs_point.into()).unwrap_or("unknown"))
+            }
             _ => ("Trace", names::trace_point::name(event.obs_point.into()).unwrap_or("unknown")),
         };
         let verdict = Verdict::try_from(i32::from(event.verdict)).unwrap_or_default().as_str_name();

@@ -31,7 +31,8 @@ impl Scrape {
         let mut family = |name, help, value: fn(&Traffic) -> u64| {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for traffic in &list {
-                let labels = [("direction", direction_name(traffic.direction)), ("reason", reason(traffic.reason))];
+                let labels =
+                    [("direction", direction_name(traffic.direction)), ("reason", reason(traffic.reason))];
                 ConstCounter::new(value(traffic)).encode(metric.encode_family(&labels)?)?;
             }
             Ok(())
@@ -43,17 +44,23 @@ impl Scrape {
     fn ledger(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let sheet = self.shared.ledger.sheet();
         let help = "Records by stage of their way, since the kernel's tables exist or this agent runs";
-        let mut metric = encoder.encode_descriptor("fathom_ledger_events", help, None, MetricType::Counter)?;
+        let mut metric =
+            encoder.encode_descriptor("fathom_ledger_events", help, None, MetricType::Counter)?;
         for stage in &sheet.stages {
-            let results =
-                [("in", stage.r#in), ("out", stage.out), ("aggregated", stage.aggregated), ("lost", stage.lost)];
+            let results = [
+                ("in", stage.r#in),
+                ("out", stage.out),
+                ("aggregated", stage.aggregated),
+                ("lost", stage.lost),
+            ];
             for (result, value) in results {
                 let labels = [("stage", stage.name.as_str()), ("result", result)];
                 ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
             }
         }
         let help = "Records a stage holds now";
-        let mut metric = encoder.encode_descriptor("fathom_ledger_held_events", help, None, MetricType::Gauge)?;
+        let mut metric =
+            encoder.encode_descriptor("fathom_ledger_held_events", help, None, MetricType::Gauge)?;
         for stage in &sheet.stages {
             let labels = [("stage", stage.name.as_str())];
             ConstGauge::new(stage.held).encode(metric.encode_family(&labels)?)?;
@@ -70,7 +77,8 @@ impl Scrape {
         gauge("fathom_store_flows", "Flows in the store", store.len())?;
         gauge("fathom_store_capacity_flows", "Flows the store can hold", store.capacity())?;
         gauge("fathom_store_denials", "Denials in the store of their own", store.denials())?;
-        let mut metric = encoder.encode_descriptor("fathom_build_info", "What runs here", None, MetricType::Gauge)?;
+        let mut metric =
+            encoder.encode_descriptor("fathom_build_info", "What runs here", None, MetricType::Gauge)?;
         let labels = [("version", &*self.version)];
         ConstGauge::new(1u64).encode(metric.encode_family(&labels)?)
     }

@@ -35,7 +35,8 @@ impl PeerApi for PeerService {
     async fn notify(&self, _: Request<NotifyRequest>) -> Result<Response<Changes>, Status> {
         let mut peers = self.peers.clone();
         peers.mark_changed();
-        let told = Told { peers, shutdown: self.shutdown.clone(), known: BTreeMap::new(), ready: VecDeque::new() };
+        let told =
+            Told { peers, shutdown: self.shutdown.clone(), known: BTreeMap::new(), ready: VecDeque::new() };
         let changes = futures::stream::unfold(Some(told), |told| async move {
             let mut told = told?;
             match told.next().await {
@@ -67,7 +68,8 @@ impl Told {
                 },
                 () = self.shutdown.cancelled() => return Err(Status::unavailable("the agent is stopping")),
             }
-            let now: BTreeMap<_, _> = self.peers.borrow_and_update().iter().map(|p| (p.name.clone(), p.clone())).collect();
+            let now: BTreeMap<_, _> =
+                self.peers.borrow_and_update().iter().map(|p| (p.name.clone(), p.clone())).collect();
             self.ready.extend(changes(&self.known, &now));
             self.known = now;
         }

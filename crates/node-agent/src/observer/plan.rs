@@ -17,6 +17,8 @@ pub struct Plan {
     pub span: Span,
     /// Only denials can match: the store's second ring is part of the history.
     pub only_drops: bool,
+    /// The client asked for `fathom.v1.FlowFacts`.
+    pub facts: bool,
 }
 
 /// How much of the history, and of the future.
@@ -45,12 +47,14 @@ impl Span {
         until: Option<Timestamp>,
     ) -> Result<Self, Status> {
         if first && follow {
-            return Err(Status::invalid_argument("first and follow can't be combined: the first flows are history"));
+            return Err(Status::invalid_argument(
+                "first and follow can't be combined: the first flows are history",
+            ));
         }
         let time = |name: &str, time: Option<Timestamp>| match time {
-            Some(time) if !(0..1_000_000_000).contains(&time.nanos) => {
-                Err(Status::invalid_argument(format!("{name}: {} nanoseconds are not from 0 to 999999999", time.nanos)))
-            }
+            Some(time) if !(0..1_000_000_000).contains(&time.nanos) => Err(Status::invalid_argument(
+                format!("{name}: {} nanoseconds are not from 0 to 999999999", time.nanos),
+            )),
             time => Ok(time.map(|time| unix_ns(&time))),
         };
         Ok(Self {
@@ -64,7 +68,8 @@ impl Span {
 
     /// Whether a time is within.
     pub fn covers(&self, time_ns: i64) -> bool {
-        self.since_ns.is_none_or(|since| time_ns >= since) && self.until_ns.is_none_or(|until| time_ns <= until)
+        self.since_ns.is_none_or(|since| time_ns >= since)
+            && self.until_ns.is_none_or(|until| time_ns <= until)
     }
 
     /// Only what is to come: nothing of the history was asked for.
@@ -84,6 +89,7 @@ impl Plan {
             mask: Mask::compile(request.field_mask.as_ref())?,
             span: Span::parse(request.number, request.first, request.follow, request.since, request.until)?,
             only_drops: only_drops(&request.whitelist),
+            facts: fathom_api::facts::asked(request),
         })
     }
 }
@@ -91,8 +97,10 @@ impl Plan {
 /// Whether no filter of the list can match a flow that was not dropped.
 fn only_drops(whitelist: &[FlowFilter]) -> bool {
     let asks = |filter: &FlowFilter| {
-        let by_verdict = !filter.verdict.is_empty() && filter.verdict.iter().all(|v| *v == Verdict::Dropped as i32);
-        let by_type = !filter.event_type.is_empty() && filter.event_type.iter().all(|t| t.r#type == event::DROP);
+        let by_verdict =
+            !filter.verdict.is_empty() && filter.verdict.iter().all(|v| *v == Verdict::Dropped as i32);
+        let by_type =
+            !filter.event_type.is_empty() && filter.event_type.iter().all(|t| t.r#type == event::DROP);
         by_verdict || by_type || !filter.drop_reason_desc.is_empty()
     };
     !whitelist.is_empty() && whitelist.iter().all(asks)
@@ -109,7 +117,10 @@ mod tests {
         let reason = FlowFilter { drop_reason_desc: vec![133], ..Default::default() };
         let kind = EventTypeFilter { r#type: event::DROP, ..Default::default() };
         let by_type = FlowFilter { event_type: vec![kind], ..Default::default() };
-        let both = FlowFilter { verdict: vec![Verdict::Dropped.into(), Verdict::Forwarded.into()], ..Default::default() };
+        let both = FlowFilter {
+            verdict: vec![Verdict::Dropped.into(), Verdict::Forwarded.into()],
+            ..Default::default()
+        };
         let pod = FlowFilter { source_pod: vec!["shop/web".into()], ..Default::default() };
         assert!(only_drops(&[dropped.clone(), reason, by_type]));
         assert!(!only_drops(&[dropped.clone(), pod]));
@@ -124,7 +135,9 @@ mod tests {
             assert_eq!(status.code(), tonic::Code::InvalidArgument);
             status.message().to_owned()
         };
-        assert!(refused(GetFlowsRequest { first: true, follow: true, ..Default::default() }).contains("first"));
+        assert!(
+            refused(GetFlowsRequest { first: true, follow: true, ..Default::default() }).contains("first")
+        );
         let since = Some(Timestamp { seconds: 0, nanos: -1 });
         assert!(refused(GetFlowsRequest { since, ..Default::default() }).contains("since"));
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fathom_api::observer::{
-    GetAgentEventsRequest, GetAgentEventsResponse, GetDebugEventsRequest, GetDebugEventsResponse, GetFlowsRequest,
-    GetNamespacesRequest, GetNamespacesResponse, GetNodesRequest, GetNodesResponse, Namespace, Node as WireNode,
-    ServerStatusRequest, ServerStatusResponse, Tls,
+    GetAgentEventsRequest, GetAgentEventsResponse, GetDebugEventsRequest, GetDebugEventsResponse,
+    GetFlowsRequest, GetNamespacesRequest, GetNamespacesResponse, GetNodesRequest, GetNodesResponse,
+    Namespace, Node as WireNode, ServerStatusRequest, ServerStatusResponse, Tls,
 };
 use fathom_api::observer_raw::observer_server::Observer;
 use fathom_api::relay::NodeState;
@@ -115,8 +115,8 @@ impl Observer for ObserverService {
         _: Request<GetNamespacesRequest>,
     ) -> Result<Response<GetNamespacesResponse>, Status> {
         let list = self.shared.namespaces.list().into_iter();
-        let namespaces =
-            list.map(|(cluster, name)| Namespace { cluster: cluster.to_string(), namespace: name.to_string() });
+        let namespaces = list
+            .map(|(cluster, name)| Namespace { cluster: cluster.to_string(), namespace: name.to_string() });
         Ok(Response::new(GetNamespacesResponse { namespaces: namespaces.collect() }))
     }
 
@@ -139,4 +139,3 @@ impl Observer for ObserverService {
         }))
     }
 }
-

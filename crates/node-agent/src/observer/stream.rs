@@ -133,7 +133,8 @@ impl FlowStream {
     fn seek(&mut self) {
         let State::Seek(seek, end) = &mut self.state else { return };
         let (node, plan) = (&self.node, &self.plan);
-        let matches = |flow: &Flow| plan.span.covers(flow.time_ns) && plan.filter.matches(&View { flow, node });
+        let matches =
+            |flow: &Flow| plan.span.covers(flow.time_ns) && plan.filter.matches(&View { flow, node });
         if let Sought::Here(position) = seek.step(&mut self.scratch, matches) {
             let (ring_begin, end) = (seek.ring_begin(), *end);
             if !self.plan.span.from_now() {
@@ -156,7 +157,7 @@ impl FlowStream {
             self.counts.sent += 1;
             self.sent += 1;
             self.arena.reserve(1024);
-            flow_response(&mut self.arena, &view.parts(), &self.plan.mask);
+            flow_response(&mut self.arena, &view.parts(self.plan.facts), &self.plan.mask);
             let bytes = self.arena.split().freeze();
             if !self.plan.span.follow && self.sent >= self.plan.span.number {
                 self.chunk.clear();
@@ -211,7 +212,7 @@ impl FlowStream {
             self.end(None);
             return Progress::More;
         }
-        if gap.is_some() { Progress::More } else { Progress::Wait }
+        if self.ready.is_empty() { Progress::Wait } else { Progress::More }
     }
 
     /// `until` has passed, and what happened before it has had the time to come.
@@ -279,7 +280,8 @@ impl FlowStream {
         if Pin::new(&mut self.grown).poll_next(cx).is_ready() {
             return true;
         }
-        let loss_due = (!self.untold.is_empty()).then(|| self.lost_sent.map_or(Instant::now(), |at| at + self.lost_interval));
+        let loss_due = (!self.untold.is_empty())
+            .then(|| self.lost_sent.map_or(Instant::now(), |at| at + self.lost_interval));
         let over = self.over_at().map(|left| Instant::now() + left);
         let Some(due) = [loss_due, over].into_iter().flatten().min() else { return false };
         self.alarm.as_mut().reset(due);

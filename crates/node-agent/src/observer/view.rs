@@ -47,7 +47,9 @@ impl<'a> View<'a> {
                     L4::Tcp { source_port, destination_port, flags }
                 }
                 proto::UDP => L4::Udp { source_port, destination_port },
-                _ => L4::Sctp { source_port, destination_port, chunk_type: sctp_chunk(event.icmp_type).into() },
+                _ => {
+                    L4::Sctp { source_port, destination_port, chunk_type: sctp_chunk(event.icmp_type).into() }
+                }
             };
         }
         match event.proto {
@@ -77,7 +79,8 @@ impl<'a> View<'a> {
     /// was not denied by anybody.
     fn policies(&self) -> Policies<'a> {
         let denied = self.flow.is_drop();
-        let by_policy = matches!(self.flow.event.reason, drop_reason::POLICY_DENIED | drop_reason::POLICY_DENY);
+        let by_policy =
+            matches!(self.flow.event.reason, drop_reason::POLICY_DENIED | drop_reason::POLICY_DENY);
         match &self.flow.rule {
             Some(rule) if !denied || by_policy => {
                 let direction = rule.refs.first().map(|rule| rule.direction);
@@ -110,8 +113,8 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The flow as the writer takes it.
-    pub fn parts(&self) -> FlowParts<'a> {
+    /// The flow as the writer takes it, with or without our own facts.
+    pub fn parts(&self, facts: bool) -> FlowParts<'a> {
         let (flow, event) = (self.flow, &self.flow.event);
         let trace = !flow.is_drop() && !self.is_sock();
         let point = names::trace_point::public(event.obs_point.into());
@@ -141,7 +144,7 @@ impl<'a> View<'a> {
             cgroup_id: flow.cgroup_id(),
             trace_reason: if trace { trace_reason(event.ct_state).into() } else { 0 },
             policies: self.policies(),
-            facts: Some(self.facts()),
+            facts: facts.then(|| self.facts()),
             ..FlowParts::new(&self.node.fields, flow.time_ns)
         }
     }

@@ -29,9 +29,9 @@ use crate::wire::{self, Look};
 use crate::window::{Wanted, Window};
 
 /// Responses handed over at once, at most.
-const BATCH: usize = 256;
+const BATCH: usize = 128;
 /// Batches an agent's reader may be ahead of the merge.
-const CREDITS: usize = 8;
+const CREDITS: usize = 3;
 
 /// What leaves for the client: batches, so that a channel hop is paid once for many flows.
 pub type Out = mpsc::Sender<Result<Vec<Raw>, Status>>;

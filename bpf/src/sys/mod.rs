@@ -12,6 +12,7 @@ use std::ptr;
 
 use libbpf_sys as ffi;
 
+pub(crate) mod insn;
 pub(crate) mod map;
 pub(crate) mod netns;
 
@@ -166,9 +167,11 @@ pub(crate) fn batch_available() -> bool {
 
 /// Loads `return 0` as a tc program.
 pub(crate) fn load_empty_classifier() -> io::Result<OwnedFd> {
-    let mut insns = [ffi::bpf_insn::default(); 2];
-    insns[0].code = (ffi::BPF_ALU64 | ffi::BPF_MOV | ffi::BPF_K) as u8;
-    insns[1].code = (ffi::BPF_JMP | ffi::BPF_EXIT) as u8;
+    load_classifier(&[insn::mov_imm(0, 0), insn::exit()])
+}
+
+/// Loads a tc program from its instructions.
+pub(crate) fn load_classifier(insns: &[ffi::bpf_insn]) -> io::Result<OwnedFd> {
     let license = c"Dual BSD/GPL";
     // SAFETY: instructions and strings live through the call; no options are passed.
     owned(unsafe {

@@ -2,11 +2,13 @@
 //! them to run in. Nothing here is used by the product.
 
 mod places;
+mod stepper;
 mod veth;
 
 use std::time::Duration;
 
 pub use places::{TempBpffs, TempCgroup, in_new_netns};
+pub use stepper::{Fields, Stepper, Target, time_empty};
 pub use veth::Veth;
 
 use crate::abi::Event;

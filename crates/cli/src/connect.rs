@@ -77,7 +77,7 @@ fn unreachable(server: &str, error: ConnectError) -> anyhow::Error {
     match error {
         ConnectError::Target { .. } => usage(error),
         _ => {
-            let text = error.to_string();
+            let text = error.to_string().replace("transport error: ", "");
             let problem =
                 if text.contains(server) { text } else { format!("cannot connect to {server}: {text}") };
             anyhow!("{problem}\n{}", advice(&problem))
@@ -124,14 +124,15 @@ impl Connection {
                 "{server} does not let you ask for {method}: {said}\n\
                  Show who you are with --basic-auth-username and -password, or --tls-client-cert-file and -key-file."
             ),
-            Code::DeadlineExceeded | Code::Cancelled => anyhow!(
+            Code::DeadlineExceeded => anyhow!(
                 "{server} did not answer a question for {method} within {:?} (--request-timeout): {said}",
                 self.request_timeout
             ),
-            Code::Unavailable => {
+            Code::Unavailable | Code::Cancelled => {
                 anyhow!("{server} went away while asked for {method}: {said}\n{}", advice(&message))
             }
-            Code::Unknown if std::error::Error::source(status).is_some() => {
+            // A status of the transport, which the server had no part in.
+            Code::Unknown | Code::Internal if std::error::Error::source(status).is_some() => {
                 anyhow!("{server} went away while asked for {method}: {said}\n{}", advice(&message))
             }
             code => anyhow!("{server} failed to answer a question for {method}: {code:?}: {said}"),

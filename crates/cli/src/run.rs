@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::command::{Cli, Task, WatchWhat};
 use crate::settings::{ConfigFile, Settings, Sources, file};
+use crate::terminal::note;
 use crate::{completion, config, failure, list, observe, status, watch};
 
 /// Runs one command: 0 when it did what was asked, 1 when something went wrong, 2 when the command
@@ -25,7 +26,7 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if failure::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("Error: {error:#}");
+            note(format_args!("Error: {error:#}"));
             ExitCode::from(failure::status(&error))
         }
     }

@@ -30,9 +30,9 @@ fn flows_go_to_standard_output_and_words_about_nodes_to_standard_error() {
     assert_eq!(
         err,
         format!(
-            "{golden_err}incomplete: 1,239 events lost: 1,234 on node-2 in the kernel, whose ring was full \
-             (PERF_EVENT_RING_BUFFER), 5 on node-2 in the agent's store, overwritten before they were read \
-             (HUBBLE_RING_BUFFER)\n"
+            "{golden_err}incomplete: 1,239 events lost\n\
+             \x20 1,234 on node-2 in the kernel, whose ring was full (PERF_EVENT_RING_BUFFER)\n\
+             \x20 5 on node-2 in the agent's store, overwritten before they were read (HUBBLE_RING_BUFFER)\n"
         )
     );
 }
@@ -89,6 +89,14 @@ fn a_followed_flow_is_printed_at_once_and_an_interrupt_ends_well() {
 }
 
 #[test]
+fn a_followed_stream_that_the_server_ends_is_told_of() {
+    let server = Server::start(Script { flows: vec![flow_response(forwarded())], ..Default::default() });
+    let (status, out, err) = run(server.fathom("observe -f"));
+    assert_eq!((status, out.lines().count()), (0, 1));
+    assert_eq!(err, format!("{} ended the stream\n", server.address()));
+}
+
+#[test]
 fn until_ends_following_even_when_nothing_comes() {
     let (_sender, receiver) = mpsc::channel(1);
     let server = Server::start(Script { live: Some(receiver).into(), ..Default::default() });
@@ -142,6 +150,21 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     assert!(line.contains("default/xwing"));
     let (status, _, err) = ended(child.wait_with_output().unwrap());
     assert_eq!((status, err.as_str()), (0, ""));
+}
+
+#[test]
+fn standard_error_that_went_away_is_no_error_either() {
+    let server = everything();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = server.fathom("observe --verdict DROPPED");
+    command.stderr(writer.try_clone().unwrap()).stdout(writer);
+    assert_eq!(run(command).0, 0);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = fathom("observe --verdict NONSENSE");
+    command.stderr(writer);
+    assert_eq!(run(command).0, 2);
 }
 
 #[test]
@@ -261,10 +284,7 @@ fn a_file_is_filtered_as_a_server_would() {
     assert_eq!(dropped.len(), 1, "{dropped:?}");
     assert!(dropped[0].ends_with("Policy denied DROPPED (UDP)"));
     assert_eq!(flows("observe --first 1"), [all.lines().next().unwrap()]);
-    assert_eq!(
-        flows("observe --last 1"),
-        [all.lines().filter(|l| !l.contains("EVENTS LOST")).next_back().unwrap()]
-    );
+    assert_eq!(flows("observe --last 1"), [all.lines().rfind(|l| !l.contains("EVENTS LOST")).unwrap()]);
     assert_eq!(flows("observe --since 2006-01-02T03:04:06.3Z --until 2006-01-02T03:04:06.35Z").len(), 2);
     let (status, out, _) = read("observe -o jsonpb");
     assert_eq!((status, out), (0, jsonl));

@@ -1,7 +1,8 @@
 //! Policy rules in force.
 
-use fathom_api::fathom_v1::{Direction, ListRulesResponse, Rule, RuleRef};
+use fathom_api::fathom_v1::{ListRulesResponse, Rule, RuleRef};
 
+use crate::print::rule_place;
 use crate::terminal::columns::Columns;
 use crate::terminal::escape::Escaped;
 use crate::terminal::quantity::grouped;
@@ -28,20 +29,15 @@ pub(super) fn table(response: &ListRulesResponse, wide: bool) -> Columns {
 
 /// `shop/allow-web ingress[0]`, `default deny by shop/allow-web ingress`.
 fn reference(place: &RuleRef, rule: &Rule, wide: bool) -> String {
-    let direction = match Direction::try_from(place.direction) {
-        Ok(Direction::Ingress) => "ingress",
-        Ok(Direction::Egress) => "egress",
-        Ok(Direction::Unspecified) | Err(_) => "",
-    };
-    let index = place.index.map_or_else(String::new, |index| format!("[{index}]"));
     let kind = if wide { format!("{} ", Escaped(&place.kind)) } else { String::new() };
     let by = if rule.default_deny { "default deny by " } else { "" };
-    format!("{by}{kind}{}/{} {direction}{index}", Escaped(&place.namespace), Escaped(&place.name))
+    format!("{by}{kind}{}", rule_place(place))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fathom_api::fathom_v1::Direction;
 
     #[test]
     fn rules_name_their_places_and_what_they_denied() {

@@ -14,6 +14,7 @@ use crate::connect::connect;
 use crate::failure::usage;
 use crate::print::{Printer, Style};
 use crate::settings::Settings;
+use crate::terminal::note;
 
 struct Screen<O: std::io::Write, E: std::io::Write> {
     printer: Printer<O, E>,
@@ -87,7 +88,7 @@ fn close<O: std::io::Write, E: std::io::Write>(
 ) -> Result<()> {
     screen.printer.finish()?;
     if ended.is_ok() && screen.events == 0 && !style.silent {
-        eprintln!("no {noun} in that part of the stream");
+        note(format_args!("no {noun} in that part of the stream"));
     }
     ended
 }

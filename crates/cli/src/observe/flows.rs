@@ -8,13 +8,14 @@ use fathom_api::observer_raw::observer_client::ObserverClient;
 use fathom_api::{Raw, time};
 use tokio::time::Instant;
 
-use super::drain::{self, Sink};
+use super::drain::{End, Sink, drain};
 use super::emptiness;
 use super::request::Query;
 use super::tally::Tally;
 use crate::connect::{Connection, connect};
 use crate::print::{Printer, Style};
 use crate::settings::Settings;
+use crate::terminal::note;
 
 /// Prints and counts.
 struct Screen<O: std::io::Write, E: std::io::Write> {
@@ -38,7 +39,7 @@ impl<O: std::io::Write, E: std::io::Write> Sink<Raw> for Screen<O, E> {
 pub async fn run(query: &Query, style: Style, settings: &Settings) -> Result<()> {
     let connection = connect(settings).await?;
     if style.debug && !style.silent {
-        eprintln!("asking {} for {:?}", connection.server, query.request);
+        note(format_args!("asking {} for {:?}", connection.server, query.request));
     }
     let mut screen =
         Screen { printer: Printer::new(style, super::stdout(), std::io::stderr()), tally: Tally::default() };
@@ -47,10 +48,13 @@ pub async fn run(query: &Query, style: Style, settings: &Settings) -> Result<()>
     let tally = screen.tally;
     if !style.silent {
         if let Some(incomplete) = tally.incomplete() {
-            eprintln!("{incomplete}");
+            note(incomplete);
+        }
+        if query.request.follow && query.request.until.is_none() && matches!(ended, Ok(End::Exhausted)) {
+            note(format_args!("{} ended the stream", connection.server));
         }
         if ended.is_ok() && tally.flows == 0 {
-            eprint!("{}", emptiness::explain(&connection, query, &tally).await);
+            note(emptiness::explain(&connection, query, &tally).await.trim_end());
         }
     }
     ended.map(|_| ())
@@ -60,7 +64,7 @@ async fn stream(
     connection: &Connection,
     request: &GetFlowsRequest,
     sink: &mut impl Sink<Raw>,
-) -> Result<drain::End> {
+) -> Result<End> {
     let failed = |status: &tonic::Status| connection.failed("flows", status);
     let mut client = ObserverClient::new(connection.channel.clone());
     let until = request.until.as_ref().filter(|_| request.follow).map(|until| {
@@ -68,5 +72,5 @@ async fn stream(
         Instant::now() + Duration::from_nanos(u64::try_from(ahead).unwrap_or(0))
     });
     let responses = client.get_flows(request.clone()).await.map_err(|status| failed(&status))?;
-    drain::drain(responses.into_inner(), sink, until, failed).await
+    drain(responses.into_inner(), sink, until, failed).await
 }

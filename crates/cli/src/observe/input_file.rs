@@ -15,6 +15,7 @@ use super::tally::Tally;
 use crate::failure::usage;
 use crate::print::{Printer, Style};
 use crate::terminal::escape::Escaped;
+use crate::terminal::note;
 use crate::terminal::quantity::{counted, grouped};
 
 /// Shows the flows of the query's file.
@@ -30,7 +31,7 @@ pub fn run(query: &Query, style: Style) -> Result<()> {
     let read = copy(query, input, name, &mut printer)?;
     printer.finish()?;
     if !style.silent {
-        read.words(name).iter().for_each(|line| eprintln!("{line}"));
+        read.words(name).iter().for_each(note);
     }
     match read.first_bad {
         Some(first) => bail!("{} of {name} could not be read; the first: {first}", counted(read.bad, "line")),

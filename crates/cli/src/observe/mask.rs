@@ -55,7 +55,8 @@ pub fn field_mask(args: &FlowFormatArgs, output: Output) -> anyhow::Result<Optio
     } else if json || !args.use_default_field_masks {
         return Ok(None);
     } else {
-        SHOWN.map(str::to_owned).to_vec()
+        let facts = args.facts.then_some("extensions");
+        SHOWN.into_iter().chain(facts).map(str::to_owned).collect()
     };
     Ok(Some(FieldMask { paths }))
 }

@@ -51,6 +51,7 @@ async fn flows(args: &FlowsArgs, settings: &Settings) -> Result<()> {
     let format = &args.flow_format;
     let style = Style {
         policy_names: format.print_policy_names,
+        facts: format.facts,
         translate: format.ip_translation && !format.numeric,
         ..style(&args.format, args.quiet.silent_errors, settings)
     };
@@ -68,6 +69,7 @@ fn style(format: &FormatArgs, silent: bool, settings: &Settings) -> Style {
         palette: crate::terminal::colour::Palette { on: coloured && format.color.for_stdout() },
         node_name: format.print_node_name,
         policy_names: false,
+        facts: false,
         translate: true,
         debug: settings.debug,
         silent,

@@ -59,7 +59,7 @@ impl Query {
         };
         allow.extend(parse_raw("allowlist", &raw(&args.raw.allowlist, &settings.allowlist))?);
         deny.extend(parse_raw("denylist", &raw(&args.raw.denylist, &settings.denylist))?);
-        let request = GetFlowsRequest {
+        let mut request = GetFlowsRequest {
             number: selection.number,
             first: selection.first,
             follow: selection.follow,
@@ -70,6 +70,9 @@ impl Query {
             blacklist: deny,
             ..Default::default()
         };
+        if args.flow_format.facts {
+            fathom_api::facts::ask(&mut request);
+        }
         Ok(Self { request, input, hints: hints(args) })
     }
 }
@@ -182,6 +185,16 @@ mod tests {
                 .unwrap_err()
                 .starts_with("compact output format is not compatible")
         );
+    }
+
+    #[test]
+    fn facts_are_asked_for_by_choice_only() {
+        for output in ["compact", "json"] {
+            assert!(!fathom_api::facts::asked(&of(&["-o", output]).unwrap().request));
+            assert!(fathom_api::facts::asked(&of(&["-o", output, "--facts"]).unwrap().request));
+        }
+        let mask = of(&["--facts"]).unwrap().request.field_mask.unwrap().paths;
+        assert!(mask.contains(&"extensions".to_owned()));
     }
 
     #[test]

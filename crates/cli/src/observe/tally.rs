@@ -47,7 +47,8 @@ impl Tally {
         }
     }
 
-    /// `incomplete: 1,234 events lost: 1,200 on node-1 in …`; nothing when nothing was lost.
+    /// `incomplete: 1,234 events lost: 1,234 on node-1 in …`, or a line for each of several places;
+    /// nothing when nothing was lost.
     pub fn incomplete(&self) -> Option<String> {
         let total = self.lost.values().fold(0u64, |sum, lost| sum.saturating_add(*lost));
         if total == 0 {
@@ -64,7 +65,11 @@ impl Tally {
                 format!("{}{node} {}", grouped(*lost), stage(*source))
             })
             .collect();
-        Some(format!("incomplete: {} lost: {}", counted(total, "event"), places.join(", ")))
+        let lost = counted(total, "event");
+        Some(match places.as_slice() {
+            [place] => format!("incomplete: {lost} lost: {place}"),
+            places => format!("incomplete: {lost} lost\n  {}", places.join("\n  ")),
+        })
     }
 }
 

@@ -49,12 +49,14 @@ pub struct FlowsArgs {
 const FILTER_HELP: &str = "\
 How filters combine:
   A flag given several times lists alternatives. Different flags must all match.
-  --not inverts the one flag after it. All flags inverted this way together describe what is left
-  out: `--not --from-pod a --not --verdict FORWARDED` leaves out what a sent and was forwarded.
-  --pod, --label, --service and the other flags about an endpoint describe one endpoint, which may be
-  either end of the flow; --from-… and --to-… name the end.
-  --port may be at either end as well, wherever that endpoint is: `--pod web --port 5432` shows what
-  web serves on 5432 and what it sends to anybody's 5432. For one of the two: --to-port, --from-port.
+  --not inverts the one flag after it. All flags inverted this way together describe what is
+  left out: `--not --from-pod a --not --verdict FORWARDED` leaves out what a sent and was
+  forwarded.
+  --pod, --label, --service and the other flags about an endpoint describe one endpoint, which
+  may be either end of the flow; --from-… and --to-… name the end.
+  --port may be at either end as well, wherever that endpoint is: `--pod web --port 5432` shows
+  what web serves on 5432 and what it sends to anybody's 5432. For one of the two: --to-port,
+  --from-port.
 
 Examples:
   fathom observe -f --verdict DROPPED --print-policy-names
@@ -156,6 +158,11 @@ pub struct FlowFormatArgs {
     /// Print which policies allowed or denied each flow
     #[arg(long)]
     pub print_policy_names: bool,
+    /// Print what only Fathom's servers know: the deciding rule, packets and bytes, handshake time, the
+    /// service address behind a translation. With JSON it is in "extensions", which Hubble's own
+    /// command line cannot read back
+    #[arg(long)]
+    pub facts: bool,
     /// Names in place of addresses: pods, services, DNS names
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub ip_translation: bool,

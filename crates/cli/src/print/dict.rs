@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use fathom_api::flow::Flow;
 
 use super::flow_text::{Summary, event_type, hosts, identity, verdict};
-use super::{SEPARATOR, Style};
+use super::{SEPARATOR, Style, facts};
 use crate::terminal::escape::Escaped;
 
 /// Writes a record, after a separator unless it is the first.
@@ -23,5 +23,11 @@ pub(super) fn flow(out: &mut impl Write, style: &Style, separate: bool, flow: &F
     writeln!(out, "DESTINATION: {} {}", destination.show(style), identity(flow.destination.as_ref(), style))?;
     writeln!(out, "       TYPE: {}", event_type(flow))?;
     writeln!(out, "    VERDICT: {}", verdict(flow, style))?;
-    writeln!(out, "    SUMMARY: {}", Summary(flow, style))
+    writeln!(out, "    SUMMARY: {}", Summary(flow, style))?;
+    if style.facts {
+        for (name, fact) in facts::of(flow) {
+            writeln!(out, "{:>11}: {fact}", name.to_ascii_uppercase())?;
+        }
+    }
+    Ok(())
 }

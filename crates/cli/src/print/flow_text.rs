@@ -8,7 +8,8 @@ use fathom_api::flow::{
 };
 use fathom_api::names::{self, event};
 
-use super::Style;
+use super::{Style, facts};
+use crate::observe::typed::Output;
 use crate::terminal::colour::{Ink, Painted};
 use crate::terminal::escape::{self, Escaped};
 
@@ -192,13 +193,19 @@ impl fmt::Display for Summary<'_> {
         #[allow(deprecated)]
         write!(f, "{}", Escaped(&flow.summary))?;
         match AuthType::try_from(flow.auth_type) {
-            Ok(AuthType::Disabled) => Ok(()),
+            Ok(AuthType::Disabled) => {}
             Ok(auth) => {
                 let ink = if auth == AuthType::TestAlwaysFail { Ink::Bad } else { Ink::Good };
-                write!(f, "; Auth: {}", style.palette.paint(ink, auth.as_str_name()))
+                write!(f, "; Auth: {}", style.palette.paint(ink, auth.as_str_name()))?;
             }
-            Err(_) => write!(f, "; Auth: {}", flow.auth_type),
+            Err(_) => write!(f, "; Auth: {}", flow.auth_type)?,
         }
+        if style.facts && style.output != Output::Dict {
+            for (name, fact) in facts::of(flow) {
+                write!(f, "; {name} {fact}")?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@ fn style(output: Output) -> Style {
         palette: Palette { on: false },
         node_name: false,
         policy_names: false,
+        facts: false,
         translate: true,
         debug: false,
         silent: false,
@@ -98,6 +99,21 @@ fn json_is_golden() {
 fn json_for_old_scripts_is_the_bare_flow() {
     let style = Style { legacy_json: true, ..style(Output::Json) };
     compare("json-legacy.txt", &all_flows(style));
+}
+
+#[test]
+fn facts_are_golden() {
+    let text: String = [Output::Compact, Output::Dict, Output::Table]
+        .map(|output| {
+            let style = Style { facts: true, ..style(output) };
+            print(style, |printer| {
+                for raw in [flows::flow_response(flows::with_facts()), flows::flow_response(flows::reply())] {
+                    printer.response(&raw).unwrap();
+                }
+            })
+        })
+        .concat();
+    compare("facts.txt", &text);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod agent_event;
 mod compact;
 mod debug_event;
 mod dict;
+mod facts;
 mod flow_text;
 mod lost;
 mod node_status;
@@ -17,6 +18,7 @@ use fathom_api::peek::{self, Kind};
 use fathom_api::{Raw, json};
 use prost::Message;
 
+pub use facts::place as rule_place;
 pub use node_status::names as node_names;
 
 use crate::observe::typed::Output;
@@ -33,6 +35,8 @@ pub struct Style {
     pub palette: Palette,
     pub node_name: bool,
     pub policy_names: bool,
+    /// What only Fathom knows of a flow, after its summary.
+    pub facts: bool,
     /// Names in place of addresses.
     pub translate: bool,
     /// Also tell of nodes that came and went, not of failures only.

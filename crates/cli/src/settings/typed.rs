@@ -13,34 +13,34 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub server: Option<String>,
     /// How long to try to connect [default: 5s]
-    #[arg(long, global = true, value_name = "DURATION")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "DURATION")]
     pub timeout: Option<String>,
     /// How long to wait for the answer to a single question; streams have no limit [default: 12s]
-    #[arg(long, global = true, value_name = "DURATION")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "DURATION")]
     pub request_timeout: Option<String>,
     /// Use TLS
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub tls: Option<bool>,
     /// Accept any certificate: for trying things out only
-    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    #[arg(long, global = true, hide_short_help = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub tls_allow_insecure: Option<bool>,
     /// Authorities to trust, PEM [default: the system's]
-    #[arg(long, global = true, value_name = "FILE", value_delimiter = ',')]
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE", value_delimiter = ',')]
     pub tls_ca_cert_files: Vec<PathBuf>,
     /// Certificate to show, PEM
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]
     pub tls_client_cert_file: Option<PathBuf>,
     /// Its key, PEM
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]
     pub tls_client_key_file: Option<PathBuf>,
     /// Name that the server's certificate must carry [default: the host of --server]
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "NAME")]
     pub tls_server_name: Option<String>,
     /// User name for basic authentication
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "NAME")]
     pub basic_auth_username: Option<String>,
     /// Password for basic authentication (better given in the environment)
-    #[arg(long, global = true, value_name = "PASSWORD")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "PASSWORD")]
     pub basic_auth_password: Option<String>,
     /// Configuration file [default: ~/.config/fathom/config.yaml]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Other")]

@@ -88,6 +88,33 @@ pub fn forwarded() -> Flow {
     }
 }
 
+/// The same from a server that was asked for facts.
+pub fn with_facts() -> Flow {
+    use fathom_api::fathom_v1::{ConntrackState, Direction, FlowFacts, RuleRef, Trigger};
+    let rule = RuleRef {
+        kind: "NetworkPolicy".into(),
+        namespace: "default".into(),
+        name: "allow-xwing".into(),
+        direction: Direction::Ingress.into(),
+        index: Some(2),
+    };
+    let facts = FlowFacts {
+        rule_id: 12,
+        rules: vec![rule],
+        packets: 3,
+        bytes: 1_800,
+        handshake_ns: 412_345,
+        conntrack_state: ConntrackState::New.into(),
+        trigger: Trigger::New.into(),
+        frontend: "10.96.0.10:80".into(),
+        cpu: 1,
+        seq: 4_711,
+    };
+    let extensions =
+        prost_types::Any { type_url: fathom_api::facts::FACTS_TYPE.into(), value: facts.encode_to_vec() };
+    Flow { extensions: Some(extensions), ..forwarded() }
+}
+
 /// The answer to it.
 #[allow(deprecated)]
 pub fn reply() -> Flow {

@@ -8,6 +8,7 @@
 
 pub mod cli;
 mod connect;
+mod demo;
 mod lab;
 pub mod layout;
 pub mod machine;
@@ -18,4 +19,6 @@ mod probe;
 pub mod spec;
 mod workload;
 
-pub use lab::{Follow, Lab, Output, Pod, Source, Status, Tools, Where, down, leftovers, names as lab_names};
+pub use lab::{
+    Follow, Lab, Output, Pod, Source, Status, Tools, Where, down, flow_of, leftovers, names as lab_names,
+};

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 
+use crate::demo;
 use crate::lab::{self, Lab, Tools, Where};
 use crate::machine::enter::Entry;
 use crate::plain_agent::{self, PlainAgentArgs};
@@ -40,6 +41,11 @@ enum Command {
     },
     /// runs a command in a place of a lab: a node, a pod, internet, control
     Exec(ExecArgs),
+    /// the demo that `make demo` plays
+    Demo {
+        #[command(subcommand)]
+        demo: Demo,
+    },
     /// asks a network one question
     Probe {
         #[command(subcommand)]
@@ -56,6 +62,14 @@ enum Command {
     Guard { name: String },
     #[command(hide = true)]
     PlainAgent(PlainAgentArgs),
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Demo {
+    /// brings the demo up and plays the story
+    Up,
+    /// removes every trace of it
+    Down,
 }
 
 #[derive(Debug, Args)]
@@ -108,6 +122,8 @@ pub fn run() -> Result<ExitCode> {
         Command::Down { name } => lab::down(&name),
         Command::Status { name } => return status(name),
         Command::Exec(args) => exec(&args),
+        Command::Demo { demo: Demo::Up } => demo::up(),
+        Command::Demo { demo: Demo::Down } => demo::down(),
         Command::Probe { probe } => probe::run(&probe),
         Command::Workload { workload } => workload::run(workload),
         Command::Enter(args) => enter(args),

@@ -27,7 +27,7 @@ use crate::objects::Objects;
 use crate::spec::Spec;
 
 pub use down::{down, leftovers};
-pub use events::{Follow, Source};
+pub use events::{Follow, Source, flow_of};
 pub use exec::{Output, Where};
 pub use guard::guard;
 pub use pods::Pod;

@@ -31,14 +31,14 @@ pub fn up(spec: Spec, tools: Tools, ephemeral: bool) -> Result<Lab> {
     let layout = Layout::new(&spec.name);
     if let Some(state) = State::read(&layout).unwrap_or_default()
         && state.complete
-        && state.processes.values().all(|p| p.id.alive())
+        && state.processes.values().all(|p| p.id.alive() && !p.id.outdated())
     {
         if state.wanted == spec && !ephemeral {
             return Lab::over(layout, tools, state);
         }
         bail!("a lab named {0} is up with another spec: fathom-lab down {0}", layout.name);
     }
-    // Half a lab, or one whose processes died, is no use to anybody.
+    // Half a lab, one whose processes died, or one of an earlier build is no use to anybody.
     down::down(&layout.name)?;
 
     for dir in [layout.dir.clone(), layout.identities(), layout.logs()] {

@@ -36,6 +36,12 @@ impl ProcessId {
         read_stat(self.pid).is_some_and(|(state, start)| start == self.start && state != 'Z' && state != 'X')
     }
 
+    /// Whether it runs a file that has been built anew since.
+    pub fn outdated(self) -> bool {
+        let exe = std::fs::read_link(format!("/proc/{}/exe", self.pid)).unwrap_or_default();
+        exe.to_string_lossy().ends_with(" (deleted)")
+    }
+
     /// Sends a signal; a process that is gone is no error.
     pub fn signal(self, signal: Signal) -> Result<()> {
         if !self.alive() {

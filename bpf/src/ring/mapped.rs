@@ -135,10 +135,11 @@ impl MappedRing {
         unsafe { std::slice::from_raw_parts(self.producer.start.as_ptr().add(self.page + offset), len) }
     }
 
-    /// Bytes between the reader and the writer, headers and unfinished records included.
-    pub(crate) fn pending_bytes(&self) -> u64 {
+    /// Bytes given back and bytes reserved since the ring exists, read in this order: what lies
+    /// between them is waiting, unfinished records included.
+    pub(crate) fn positions(&self) -> (u64, u64) {
         let consumed = self.consumer_position().load(Ordering::Acquire);
-        self.producer_position().saturating_sub(consumed)
+        (consumed, self.producer_position().max(consumed))
     }
 
     /// Counts the committed records that are waiting, without taking them. Meant for a moment when

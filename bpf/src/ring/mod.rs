@@ -37,6 +37,9 @@ pub struct Polled {
     pub more: bool,
 }
 
+/// Ring bytes one [`Event`] takes.
+pub const EVENT_SPAN: u64 = (size_of::<Event>() as u64 + mapped::HEADER).next_multiple_of(8);
+
 /// What a lane holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pending {
@@ -44,6 +47,8 @@ pub struct Pending {
     pub records: u64,
     /// Ring bytes in use, unfinished records included.
     pub bytes: u64,
+    /// Ring bytes given back since the ring exists, by every reader it had; read together with `bytes`.
+    pub taken_bytes: u64,
     /// Ring bytes in all.
     pub capacity: u64,
 }
@@ -62,7 +67,8 @@ impl Gauge {
             Lane::Events => &self.events,
             Lane::Drops => &self.drops,
         };
-        Pending { records: ring.pending_records(), bytes: ring.pending_bytes(), capacity: ring.size() }
+        let (taken_bytes, end) = ring.positions();
+        Pending { records: ring.pending_records(), bytes: end - taken_bytes, taken_bytes, capacity: ring.size() }
     }
 }
 

@@ -26,10 +26,20 @@ impl From<MaskError> for tonic::Status {
 /// Fields wanted of one message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// Bit n: field n, for the numbers below 64.
+    /// Bit n: field n, for the numbers below 64, where all fields are that every flow has.
     low: u64,
+    /// Of these: those of which only a part is wanted.
+    low_parts: u64,
     /// (number, what of it), sorted; `None` = all of it.
     fields: Vec<(u32, Option<Wanted>)>,
+}
+
+/// What is wanted of one field.
+#[derive(Clone, Copy)]
+enum Want<'a> {
+    Nothing,
+    All,
+    Part(&'a Wanted),
 }
 
 impl Mask {
@@ -63,13 +73,16 @@ impl Mask {
     /// Whether any part of this field of `flow.Flow` is wanted.
     #[inline]
     pub(crate) fn wants(&self, field: u32) -> bool {
-        self.0.as_ref().is_none_or(|wanted| wanted.has(field))
+        self.0.as_ref().is_none_or(|wanted| !matches!(wanted.of(field), Want::Nothing))
     }
 
     /// The part wanted of a field; `None` = all of it.
     #[inline]
     pub(crate) fn part(&self, field: u32) -> Option<&Wanted> {
-        self.0.as_ref()?.find(field)?.as_ref()
+        match self.0.as_ref()?.of(field) {
+            Want::Part(part) => Some(part),
+            _ => None,
+        }
     }
 
     /// Cuts an encoded `flow.Flow` down to what is wanted, for flows that came as bytes.
@@ -85,20 +98,25 @@ impl Mask {
 }
 
 impl Wanted {
-    fn has(&self, field: u32) -> bool {
-        if field < 64 { self.low >> field & 1 == 1 } else { self.find(field).is_some() }
-    }
-
-    fn find(&self, field: u32) -> Option<&Option<Self>> {
-        self.fields.binary_search_by_key(&field, |(number, _)| *number).ok().map(|at| &self.fields[at].1)
+    #[inline]
+    fn of(&self, field: u32) -> Want<'_> {
+        if field < 64 {
+            if self.low >> field & 1 == 0 {
+                return Want::Nothing;
+            }
+            if self.low_parts >> field & 1 == 0 {
+                return Want::All;
+            }
+        }
+        match self.fields.binary_search_by_key(&field, |(number, _)| *number) {
+            Err(_) => Want::Nothing,
+            Ok(at) => self.fields[at].1.as_ref().map_or(Want::All, Want::Part),
+        }
     }
 
     /// A path to a whole field outweighs paths to parts of it.
     fn add(&mut self, path: &[u32]) {
         let Some((first, rest)) = path.split_first() else { return };
-        if *first < 64 {
-            self.low |= 1 << first;
-        }
         let fresh = || (*first, Some(Self::default()));
         let at = match self.fields.binary_search_by_key(first, |(number, _)| *number) {
             Ok(at) => at,
@@ -111,6 +129,11 @@ impl Wanted {
             part if rest.is_empty() => *part = None,
             Some(part) => part.add(rest),
             None => {}
+        }
+        if let Some(bit) = 1u64.checked_shl(*first) {
+            let partial = self.fields[at].1.is_some();
+            self.low |= bit;
+            self.low_parts = if partial { self.low_parts | bit } else { self.low_parts & !bit };
         }
     }
 
@@ -128,9 +151,9 @@ impl Wanted {
             let mut rest = &message[read..];
             let (number, content) = wire::field(&mut rest)?;
             let end = message.len() - rest.len();
-            match (self.find(number), content) {
-                (None, _) => {}
-                (Some(Some(part)), Content::Bytes(body)) => {
+            match (self.of(number), content) {
+                (Want::Nothing, _) => {}
+                (Want::Part(part), Content::Bytes(body)) => {
                     let body = end - body.len()..end;
                     let (body_start, body_kept) = (body.start, part.keep(&mut message[body])?);
                     let key = u64::from(number) << 3 | 2;
@@ -142,7 +165,7 @@ impl Wanted {
                     message.copy_within(body_start..body_start + body_kept, kept);
                     kept += body_kept;
                 }
-                (Some(_), _) => {
+                (Want::All | Want::Part(_), _) => {
                     message.copy_within(read..end, kept);
                     kept += end - read;
                 }

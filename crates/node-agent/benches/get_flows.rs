@@ -43,7 +43,8 @@ async fn main() {
     writer();
     for flows in [4096, 1 << 17] {
         let pipeline = filled(flows);
-        let listeners = Listeners::bind(&["127.0.0.1:0".to_owned()], &[], None, false).await.expect("loopback");
+        let listeners =
+            Listeners::bind(&["127.0.0.1:0".to_owned()], &[], None, false).await.expect("loopback");
         let address = listeners.tcp_addresses()[0];
         let (_running, shutdown) = watch::channel(false);
         tokio::spawn(async move { pipeline.serve(listeners, shutdown, Duration::ZERO).await });

@@ -118,7 +118,8 @@ pub fn snapshot() -> Snapshot {
 fn rule(id: u32) -> RuleInfo {
     let name = format!("policy-{id}");
     let (kind, namespace) = ("NetworkPolicy".to_owned(), "team-0".to_owned());
-    let policy = Policy { name: name.clone(), namespace: namespace.clone(), kind: kind.clone(), ..Default::default() };
+    let policy =
+        Policy { name: name.clone(), namespace: namespace.clone(), kind: kind.clone(), ..Default::default() };
     let wire = fathom_v1::RuleRef { kind, namespace, name: name.clone(), direction: 2, index: Some(0) };
     let rule_ref = RuleRef {
         kind: "NetworkPolicy".into(),

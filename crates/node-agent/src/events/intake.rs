@@ -39,7 +39,8 @@ pub struct Shared {
 
 /// Losses in the kernel up to which the log and the metrics know.
 struct Reported {
-    lost: u64,
+    /// `None` until the kernel could be asked: what was lost before is not this process's news.
+    lost: Option<u64>,
     at_ns: i64,
 }
 
@@ -50,7 +51,7 @@ impl Shared {
         metrics: Arc<Metrics>,
         snapshot: Arc<ArcSwap<Snapshot>>,
     ) -> Self {
-        let lost = ledger.begin().map(lost_in_kernel).unwrap_or_default();
+        let lost = ledger.begin().map(lost_in_kernel);
         Self {
             store,
             losses: LossLog::default(),
@@ -70,9 +71,9 @@ impl Shared {
         let Ok(counts) = self.ledger.kernel().counts() else { return };
         let mut reported = self.kernel_losses.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (lost, now) = (lost_in_kernel(&counts), fathom_api::time::now());
-        let count = lost.saturating_sub(reported.lost);
+        let count = reported.lost.map_or(0, |before| lost.saturating_sub(before));
         let first_ns = std::mem::replace(&mut reported.at_ns, now);
-        reported.lost = lost.max(reported.lost);
+        reported.lost = reported.lost.max(Some(lost));
         self.lose(Loss { source: LostEventSource::PerfEventRingBuffer, count, first_ns, last_ns: now });
     }
 

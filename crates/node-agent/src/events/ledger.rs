@@ -131,7 +131,7 @@ impl Ledger {
         second: &KernelCounts,
     ) -> (Vec<LedgerStage>, Option<String>) {
         let mut problems = Vec::new();
-        let packets = packets_stage(second, &mut problems);
+        let packets = packets_stage(first, second, &mut problems);
         let events = lane_stage("kernel.events", &first.events, &second.events, &mut problems);
         let drops = lane_stage("kernel.drops", &first.drops, &second.drops, &mut problems);
         let handed_over = self.reader_stage(first, reader, second, &mut problems);
@@ -161,10 +161,10 @@ impl Ledger {
         } else if taken(first) > reader.taken && taken(first) == taken(second) {
             problems.push(format!("reader: {in_hand} records left the rings and were not counted yet"));
         }
-        let since = |now: u64, begin: u64| now.saturating_sub(begin);
-        let lost = [since(second.events.lost, begin.events.lost), since(second.drops.lost, begin.drops.lost)];
-        for (name, holes, lost) in [("events", reader.holes[0], lost[0]), ("drops", reader.holes[1], lost[1])]
-        {
+        // Holes can be older than this process: records from before were still in the rings.
+        let lanes =
+            [("events", reader.holes[0], second.events.lost), ("drops", reader.holes[1], second.drops.lost)];
+        for (name, holes, lost) in lanes {
             if holes > lost {
                 problems.push(format!(
                     "kernel.{name}: the numbering lacks {holes} records, the kernel counted {lost} as lost"
@@ -192,28 +192,36 @@ impl Ledger {
     }
 }
 
-fn packets_stage(counts: &KernelCounts, problems: &mut Vec<String>) -> LedgerStage {
-    let silent = counts.packets_aggregated + counts.packets_untracked;
-    if silent > counts.packets_seen {
+fn packets_stage(first: &KernelCounts, second: &KernelCounts, problems: &mut Vec<String>) -> LedgerStage {
+    let silent = |counts: &KernelCounts| counts.packets_aggregated + counts.packets_untracked;
+    let accounted = |counts: &KernelCounts| counts.packets_reported + silent(counts);
+    let seen = |counts: &KernelCounts| counts.packets_seen;
+    if !agree([seen(first), seen(second)], [accounted(first), accounted(second)]) {
         problems.push(format!(
-            "kernel.packets: {} seen, {silent} accounted without an event",
-            counts.packets_seen
+            "kernel.packets: {} seen, {} reported and {} accounted without a record",
+            second.packets_seen,
+            second.packets_reported,
+            silent(second)
         ));
+    }
+    let made = |counts: &KernelCounts| counts.packets_reported + counts.other_records;
+    let emitted = |counts: &KernelCounts| counts.events.emitted + counts.drops.emitted;
+    if !agree([made(first), made(second)], [emitted(first), emitted(second)]) {
+        problems.push(format!("kernel.packets: {} records due, {} emitted", made(second), emitted(second)));
     }
     LedgerStage {
         name: "kernel.packets".into(),
-        r#in: counts.packets_seen,
-        out: counts.packets_seen.saturating_sub(silent),
-        aggregated: silent,
+        r#in: accounted(second),
+        out: second.packets_reported,
+        aggregated: silent(second),
         ..Default::default()
     }
 }
 
 fn lane_stage(name: &str, first: &Lane, second: &Lane, problems: &mut Vec<String>) -> LedgerStage {
     let accounted = |lane: &Lane| lane.taken + lane.held + lane.lost;
-    let (low, high) = (accounted(first), accounted(second));
-    let overlap = low <= second.emitted && first.emitted <= high;
-    if !overlap {
+    let balanced = agree([first.emitted, second.emitted], [accounted(first), accounted(second)]);
+    if !balanced {
         problems.push(format!(
             "{name}: {} emitted, {} taken, {} held and {} lost",
             second.emitted, second.taken, second.held, second.lost
@@ -221,13 +229,18 @@ fn lane_stage(name: &str, first: &Lane, second: &Lane, problems: &mut Vec<String
     }
     LedgerStage {
         name: name.into(),
-        // Within the readings' range when in balance: then the line adds up.
-        r#in: if overlap { high } else { second.emitted },
+        // In balance it is within the readings' range: then the line adds up.
+        r#in: if balanced { accounted(second) } else { second.emitted },
         out: second.taken,
         lost: second.lost,
         held: second.held,
         ..Default::default()
     }
+}
+
+/// Whether two growing counts, each read twice, may have been equal at one moment between.
+fn agree(one: [u64; 2], other: [u64; 2]) -> bool {
+    one[0] <= other[1] && other[0] <= one[1]
 }
 
 fn clients_stage(clients: ClientCounts) -> LedgerStage {

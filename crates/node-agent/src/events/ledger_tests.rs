@@ -26,6 +26,7 @@ fn books() -> (Ledger, Arc<FakeKernel>, Writer) {
     let kernel = Arc::new(FakeKernel(Mutex::new(Ok(KernelCounts {
         // An earlier agent took 100 and 10 were lost.
         events: Lane { emitted: 110, lost: 10, taken: 100, held: 0 },
+        other_records: 110,
         ..Default::default()
     }))));
     let (store, writer) = Store::new(StoreSize { flows: 4, denials: 4 }).expect("valid");
@@ -52,6 +53,8 @@ fn a_quiet_node_balances_stage_by_stage() {
         counts.packets_seen = 900;
         counts.packets_aggregated = 700;
         counts.packets_untracked = 100;
+        counts.packets_reported = 100;
+        counts.other_records = 32;
     });
     store_flows(&mut writer, 11);
     ledger.set_reader(ReaderCounts { taken: 12, stored: 11, undecodable: 1, holes: [5, 0] });
@@ -70,6 +73,10 @@ fn a_quiet_node_balances_stage_by_stage() {
 #[test]
 fn a_record_that_is_in_nobodys_books_is_named() {
     let (ledger, kernel, _writer) = books();
+    kernel.set(|counts| counts.packets_seen += 3);
+    assert_eq!(ledger.sheet().problem, "kernel.packets: 3 seen, 0 reported and 0 accounted without a record");
+    kernel.set(|counts| counts.packets_reported += 3);
+    assert_eq!(ledger.sheet().problem, "kernel.packets: 113 records due, 110 emitted");
     kernel.set(|counts| counts.events.emitted += 3);
     let sheet = ledger.sheet();
     assert!(!sheet.balanced);
@@ -89,7 +96,10 @@ fn the_numbering_is_a_check_on_the_kernels_own_count() {
     let (ledger, kernel, _writer) = books();
     ledger.set_reader(ReaderCounts { holes: [0, 2], ..Default::default() });
     assert!(ledger.sheet().problem.contains("kernel.drops: the numbering lacks 2 records"));
-    kernel.set(|counts| counts.drops = Lane { emitted: 2, lost: 2, taken: 0, held: 0 });
+    kernel.set(|counts| {
+        counts.drops = Lane { emitted: 2, lost: 2, taken: 0, held: 0 };
+        counts.other_records += 2;
+    });
     assert!(ledger.sheet().balanced);
 }
 
@@ -106,7 +116,10 @@ fn a_ledger_that_cannot_be_read_says_so_and_shows_its_own_stages() {
 #[tokio::test]
 async fn a_balance_waits_for_a_record_under_way() {
     let (ledger, kernel, _writer) = books();
-    kernel.set(|counts| counts.events.emitted += 1);
+    kernel.set(|counts| {
+        counts.other_records += 1;
+        counts.events.emitted += 1;
+    });
     let ledger = Arc::new(ledger);
     let asked = tokio::spawn({
         let ledger = Arc::clone(&ledger);

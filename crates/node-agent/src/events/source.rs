@@ -43,6 +43,10 @@ pub struct KernelCounts {
     pub packets_aggregated: u64,
     /// ARP and the like: passed, never an event.
     pub packets_untracked: u64,
+    /// Packets with a record of their own, written or lost.
+    pub packets_reported: u64,
+    /// Records that no packet made: of socket calls, and of connections found expired.
+    pub other_records: u64,
     pub events: Lane,
     pub drops: Lane,
 }

@@ -114,6 +114,8 @@ impl Agent {
                 event.seq = lane.taken as u32;
                 lane.taken += 1;
                 lane.emitted = lane.taken + lane.lost;
+                counts.packets_reported += 1;
+                counts.packets_seen += 1;
             });
             self.intake.take(&event);
         }

@@ -3,14 +3,18 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 
-use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{
+    ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+};
 
 use crate::observe::typed::ObserveArgs;
 use crate::settings::typed::GlobalArgs;
 
 /// See what pods say to each other, and what became of it
 #[derive(Parser, Debug)]
-#[command(name = "fathom", disable_version_flag = true, max_term_width = 120)]
+#[command(name = "fathom", version, max_term_width = 120)]
 pub struct Cli {
     #[command(flatten)]
     pub global: GlobalArgs,
@@ -153,6 +157,7 @@ impl Cli {
         let mut command = command();
         let argv = plain_switches(&command, argv.into_iter().map(Into::into));
         let matches = command.try_get_matches_from_mut(argv)?;
+        check_flag_places(&mut command, &matches)?;
         Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
     }
 }
@@ -160,6 +165,25 @@ impl Cli {
 /// The whole tree, for parsing and for completion scripts.
 pub fn command() -> Command {
     Cli::command()
+}
+
+/// `observe` takes the flags of `flows`, so those typed before another word would be read and then
+/// forgotten: `observe --last 3 agent-events`. Flags that go everywhere may stand there.
+fn check_flag_places(command: &mut Command, matches: &ArgMatches) -> Result<(), clap::Error> {
+    let Some(("observe", typed)) = matches.subcommand() else { return Ok(()) };
+    let Some(word) = typed.subcommand_name() else { return Ok(()) };
+    let Some(observe) = command.find_subcommand_mut("observe") else { return Ok(()) };
+    let lost = observe.get_arguments().find(|arg| {
+        let id = arg.get_id().as_str();
+        !arg.is_global_set() && typed.value_source(id) == Some(ValueSource::CommandLine)
+    });
+    match lost.and_then(|arg| arg.get_long()).map(str::to_owned) {
+        None => Ok(()),
+        Some(flag) => {
+            let text = format!("--{flag} stands before '{word}'; flags of '{word}' follow it");
+            Err(observe.error(ErrorKind::ArgumentConflict, text))
+        }
+    }
 }
 
 /// Go programs let every switch be written as `--follow=true` and `--follow=false` too, and scripts
@@ -212,7 +236,12 @@ mod tests {
         assert!(of("fathom observe --last 3").what.is_none());
         assert!(of("fathom observe flows --last 3").what.is_some());
         assert!(of("fathom --server a:1 observe agent-events -o json").what.is_some());
-        assert!(Cli::try_parse("fathom observe --last 3 agent-events".split_whitespace()).is_err());
+        for line in
+            ["fathom observe --last 3 agent-events", "fathom observe -n a flows", "fathom observe -f flows"]
+        {
+            let error = Cli::try_parse(line.split_whitespace()).unwrap_err().to_string();
+            assert!(error.contains("flags of"), "{error}");
+        }
     }
 
     #[test]
@@ -235,6 +264,8 @@ mod tests {
             "fathom --server a:1 observe flows",
             "fathom observe --server a:1",
             "fathom observe flows --server a:1",
+            "fathom observe --server a:1 flows",
+            "fathom observe --server a:1 agent-events",
             "fathom status --server a:1",
             "fathom list nodes --server=a:1",
         ] {

@@ -9,7 +9,6 @@ use crate::terminal::time_format::{self, TimeFormat};
 
 /// `fathom observe …`
 #[derive(Args, Debug)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct ObserveArgs {
     #[command(flatten)]
     pub flows: FlowsArgs,

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cluster;
+pub mod cni;
 pub mod control;
 pub mod datapath;
 pub mod events;

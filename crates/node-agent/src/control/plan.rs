@@ -129,6 +129,11 @@ impl<R: Registry> Planner<R> {
         &self.cidrs
     }
 
+    /// The policies of the last computation.
+    pub fn policies(&self) -> &[Arc<NetworkPolicy>] {
+        &self.policies
+    }
+
     pub fn filter(&self) -> &LabelFilter {
         &self.filter
     }
@@ -149,7 +154,7 @@ impl<R: Registry> Planner<R> {
         now: Instant,
     ) -> Plan {
         let mut plan = Plan::default();
-        self.policies(index, &mut plan);
+        self.take_policies(index, &mut plan);
         self.hold_all(index, locals, now, &mut plan);
         self.prefixes(&mut plan);
         self.addresses(index, locals, host_addresses);
@@ -163,7 +168,7 @@ impl<R: Registry> Planner<R> {
     /// Labels that new policies ask for count at once; those that no policy asks for any more count until
     /// the next computation, so that no pod changes its identity while the policies that saw the
     /// difference are still in force.
-    fn policies(&mut self, index: &Index, plan: &mut Plan) {
+    fn take_policies(&mut self, index: &Index, plan: &mut Plan) {
         let policies: Vec<Arc<NetworkPolicy>> = index.policies.iter().cloned().collect();
         let asked = asked_labels(policies.iter().map(|policy| &policy.meaning));
         let in_force: BTreeSet<Arc<str>> = if policies == self.policies {

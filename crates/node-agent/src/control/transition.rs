@@ -78,14 +78,17 @@ impl Applied {
         Applied { contents, from: None, attached: BTreeSet::new() }
     }
 
-    /// Makes it so.
+    /// Makes it so. `announce` is called before new tables are swapped in, with the rules they cite: an event
+    /// may cite one the moment after.
     pub fn transition(
         &mut self,
         wanted: &Wanted,
         datapath: &mut dyn Datapath,
         rules: &mut RuleRegistry,
+        announce: &mut dyn FnMut(&RuleRegistry),
     ) -> Outcome {
-        let mut work = Work { applied: self, wanted, datapath, rules, outcome: Outcome::default() };
+        let outcome = Outcome::default();
+        let mut work = Work { applied: self, wanted, datapath, rules, announce, outcome };
         work.new_prefixes();
         work.moves();
         work.policies();
@@ -95,6 +98,12 @@ impl Applied {
         work.revision();
         work.removals();
         work.outcome
+    }
+
+    /// What the tables were last compiled from; empty before this process has done so.
+    pub fn facts(&self) -> &Facts {
+        static NONE: Facts = Facts::new();
+        self.from.as_ref().map_or(&NONE, |(_, facts)| facts)
     }
 
     /// Rule ids in any table.
@@ -108,6 +117,7 @@ struct Work<'a> {
     wanted: &'a Wanted,
     datapath: &'a mut dyn Datapath,
     rules: &'a mut RuleRegistry,
+    announce: &'a mut dyn FnMut(&RuleRegistry),
     outcome: Outcome,
 }
 
@@ -296,6 +306,9 @@ impl Work<'_> {
             {
                 tables.push((*identity, table));
             }
+        }
+        if !tables.is_empty() {
+            (self.announce)(self.rules);
         }
         for (identity, table) in tables {
             self.swap(identity, table);

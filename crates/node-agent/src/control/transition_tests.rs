@@ -149,7 +149,8 @@ impl Agent {
                 Instant::now(),
             );
             assert_eq!(plan.problems, Vec::<String>::new());
-            let outcome = self.applied.transition(&plan.wanted, &mut self.datapath, &mut self.rules);
+            let outcome =
+                self.applied.transition(&plan.wanted, &mut self.datapath, &mut self.rules, &mut |_| ());
             assert_eq!(outcome.errors, Vec::<String>::new());
             if !plan.again {
                 break;
@@ -405,12 +406,12 @@ fn a_table_that_cannot_be_installed_keeps_the_pod_closed_and_names_the_reason() 
         &|_| None,
         Instant::now(),
     );
-    let outcome = agent.applied.transition(&plan.wanted, &mut agent.datapath, &mut agent.rules);
+    let outcome = agent.applied.transition(&plan.wanted, &mut agent.datapath, &mut agent.rules, &mut |_| ());
     assert_eq!(outcome.errors.len(), 1, "{:?}", outcome.errors);
     assert!(outcome.failed[&10].contains("no policy table"), "{:?}", outcome.failed);
     assert!(!agent.datapath.contents.endpoints.contains_key(&10));
     agent.datapath.refuse = None;
-    let outcome = agent.applied.transition(&plan.wanted, &mut agent.datapath, &mut agent.rules);
+    let outcome = agent.applied.transition(&plan.wanted, &mut agent.datapath, &mut agent.rules, &mut |_| ());
     assert!(
         outcome.errors.is_empty() && agent.datapath.contents.endpoints[&10].ready,
         "the next attempt mends it"

@@ -6,6 +6,7 @@ mod encode;
 #[cfg(test)]
 pub mod fake;
 mod kernel;
+pub mod records;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

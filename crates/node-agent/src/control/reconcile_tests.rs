@@ -1,0 +1,350 @@
+//! The whole control side over a datapath of maps and devices of paper.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use super::*;
+use crate::cluster::model::Kind;
+use crate::cluster::snapshot::Snapshot;
+use crate::cluster::source::Feed;
+use crate::cluster::yaml;
+use crate::cni::attachments::DeviceRecord;
+use crate::control::plan::ThisNode;
+use crate::datapath::fake::Fake;
+use crate::datapath::{Contents, EndpointEntry, ServiceSpec};
+use fathom_identity::LabelFilter;
+use fathom_policy::Table;
+
+/// Devices that exist because a test says so.
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<BTreeMap<u32, String>>>);
+
+impl Devices for Paper {
+    fn is(&self, name: &str, ifindex: u32) -> bool {
+        self.0.lock().unwrap().get(&ifindex).is_some_and(|known| known == name)
+    }
+
+    fn name(&self, ifindex: u32) -> Option<String> {
+        self.0.lock().unwrap().get(&ifindex).cloned()
+    }
+
+    fn addresses(&self) -> std::io::Result<BTreeSet<IpAddr>> {
+        Ok(["192.168.0.1".parse().unwrap()].into())
+    }
+}
+
+/// A fake datapath that tests look into while the reconciler owns it.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Fake>>);
+
+macro_rules! pass_on {
+    ($($name:ident($($arg:ident: $ty:ty),*);)*) => {
+        $(fn $name(&mut self, $($arg: $ty),*) -> anyhow::Result<()> { self.0.lock().unwrap().$name($($arg),*) })*
+    };
+}
+
+impl Datapath for Shared {
+    fn contents(&self) -> anyhow::Result<Contents> {
+        self.0.lock().unwrap().contents()
+    }
+
+    pass_on! {
+        set_address(address: IpAddr, identity: u32);
+        remove_address(address: IpAddr);
+        set_prefix(prefix: IpNet, identity: u32);
+        remove_prefix(prefix: IpNet);
+        swap_table(identity: u32, table: &Table);
+        remove_table(identity: u32);
+        set_endpoint(ifindex: u32, entry: EndpointEntry);
+        remove_endpoint(ifindex: u32);
+        set_netns(cookie: u64, ifindex: u32);
+        remove_netns(cookie: u64);
+        replace_service(spec: &ServiceSpec);
+        remove_service(id: u32);
+        bump_revision();
+        sweep();
+        attach(ifindex: u32);
+        detach(ifindex: u32);
+    }
+}
+
+struct Agent {
+    attachments: Arc<Attachments>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    report: Arc<ArcSwap<Report>>,
+    routes: watch::Receiver<Option<Routes>>,
+    peers: watch::Receiver<Vec<Peer>>,
+    events: AgentEvents,
+    readiness: Readiness,
+    feed: Feed,
+    stop: CancellationToken,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Agent {
+    fn start(dir: &Path, datapath: &Shared, devices: &Paper) -> Self {
+        let attachments = Arc::new(Attachments::open(dir, Duration::from_secs(30)).unwrap());
+        let registry = Arc::new(DirectoryRegistry::open(&dir.join("identities")).unwrap());
+        let node = ThisNode { name: "n1".into(), cluster: "lab".into() };
+        let contents = datapath.contents().unwrap();
+        let snapshot = Arc::new(ArcSwap::default());
+        let report = Arc::new(ArcSwap::default());
+        let (routes_tx, routes) = watch::channel(None);
+        let (peers_tx, peers) = watch::channel(Vec::new());
+        let (events, readiness) = (AgentEvents::default(), Readiness::default());
+        let reconciler = Reconciler::new(Parts {
+            planner: Planner::new(node.clone(), LabelFilter::default(), registry, &contents),
+            applied: Applied::new(contents),
+            datapath: Box::new(datapath.clone()),
+            devices: Box::new(devices.clone()),
+            attachments: attachments.clone(),
+            publisher: Publisher::new(node, Arc::clone(&snapshot)),
+            outputs: Outputs {
+                routes: routes_tx,
+                peers: peers_tx,
+                events: events.clone(),
+                readiness: readiness.clone(),
+                report: Arc::clone(&report),
+            },
+            peers: PeerNaming { cluster: "lab".into(), node: "n1".into(), port: 4244, tls: false },
+        });
+        let (feed, deltas) = Feed::new();
+        let stop = CancellationToken::new();
+        let task = Some(tokio::spawn(reconciler.run(deltas, stop.clone())));
+        Agent { attachments, snapshot, report, routes, peers, events, readiness, feed, stop, task }
+    }
+
+    /// Says that these are all objects there are.
+    async fn list(&self, text: &str) {
+        let content = yaml::read(text);
+        assert_eq!(content.faults, []);
+        let mut batch: Vec<Delta> = Kind::ALL.map(Delta::Listing).into();
+        batch.extend(content.objects.into_iter().map(|entry| Delta::Upsert(entry.key, entry.object)));
+        batch.extend(Kind::ALL.map(Delta::Complete));
+        self.feed.send(batch).await;
+    }
+
+    fn wire(&self, devices: &Paper, pod: &str, ifindex: u32) -> Attachment {
+        let key =
+            crate::cni::attachments::AttachmentKey { container_id: pod.into(), interface: "eth0".into() };
+        let given = self.attachments.allocate(&key, "default", pod, "", &[], "n1").unwrap();
+        devices.0.lock().unwrap().insert(ifindex, given.host_interface.clone());
+        let device =
+            DeviceRecord { ifindex, pod_mac: String::new(), host_mac: String::new(), netns_cookie: 900 };
+        self.attachments.wire(&key, &given.host_interface, device).unwrap()
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        while !holds(self) {
+            assert!(tokio::time::Instant::now() < deadline, "never: {what}; {:?}", self.report.load());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    fn identity(&self, attachment: &Attachment) -> Option<u32> {
+        match self.attachments.state(attachment.id) {
+            Some(EndpointState::Ready { identity }) => Some(identity),
+            _ => None,
+        }
+    }
+
+    async fn stop(mut self) {
+        self.stop.cancel();
+        if let Some(task) = self.task.take() {
+            task.await.unwrap();
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+const NODES: &str = "
+apiVersion: v1
+kind: Node
+metadata: {name: n1, labels: {zone: a}}
+spec: {podCIDRs: [10.244.1.0/24]}
+status: {addresses: [{type: InternalIP, address: 192.168.0.1}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n2}
+spec: {podCIDRs: [10.244.2.0/24]}
+status: {addresses: [{type: InternalIP, address: 192.168.0.2}]}
+";
+
+fn pod(name: &str, app: &str, ip: &str) -> String {
+    let ips = if ip.is_empty() { String::new() } else { format!("status: {{podIPs: [{{ip: {ip}}}]}}\n") };
+    format!(
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {app}}}}}\n\
+         spec: {{nodeName: n1, containers: []}}\n{ips}"
+    )
+}
+
+const DENY: &str = "---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: deny}
+spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress]}
+";
+
+#[tokio::test]
+async fn a_pod_becomes_ready_when_its_object_is_known_and_everything_follows() {
+    let (dir, datapath, devices) = (tempfile::tempdir().unwrap(), Shared::default(), Paper::default());
+    let agent = Agent::start(dir.path(), &datapath, &devices);
+    agent.until("it says what it waits for", |a| a.readiness.missing().len() == 2).await;
+    agent.list(NODES).await;
+    agent.until("prefixes for pods", |a| !a.attachments.prefixes().is_empty()).await;
+    let web = agent.wire(&devices, "web", 12);
+    agent.until("it waits for the object", |a| {
+        matches!(a.attachments.state(web.id), Some(EndpointState::Waiting(why)) if why.contains("Pod default/web"))
+    }).await;
+    assert!(!datapath.0.lock().unwrap().contents.endpoints[&12].ready, "closed from the start");
+    assert!(datapath.0.lock().unwrap().attached.contains(&12));
+
+    agent.list(&format!("{NODES}{}{DENY}", pod("web", "web", ""))).await;
+    agent.until("the pod is ready", |a| a.identity(&web).is_some()).await;
+    let identity = agent.identity(&web).unwrap();
+    let contents = datapath.0.lock().unwrap().contents.clone();
+    assert_eq!(contents.addresses[&web.addresses[0]], identity, "known by IPAM before any podIPs");
+    assert!(contents.tables[&identity].ingress.enforced && !contents.tables[&identity].egress.enforced);
+    assert_eq!(contents.netns[&900], 12);
+    assert_eq!(contents.addresses[&"192.168.0.2".parse().unwrap()], 6);
+    assert_eq!(contents.addresses[&"192.168.0.1".parse().unwrap()], 1);
+
+    agent.until("the report", |a| a.report.load().endpoints.iter().any(|e| e.state == "ready")).await;
+    let report = agent.report.load();
+    assert!(report.endpoints[0].ingress_enforced && !report.endpoints[0].egress_enforced);
+    assert!(agent.readiness.missing().is_empty());
+    assert_eq!(agent.peers.borrow()[1].address, "192.168.0.2:4244");
+    assert_eq!(agent.peers.borrow()[1].name, "lab/n2");
+    let routes = agent.routes.borrow().clone().unwrap();
+    assert_eq!(routes[&"10.244.2.0/24".parse().unwrap()], routes::Hop::Via("192.168.0.2".parse().unwrap()));
+    assert_eq!(routes[&"10.244.1.0/24".parse().unwrap()], routes::Hop::Nowhere);
+
+    let snapshot = agent.snapshot.load();
+    let known = &snapshot.by_ip[&web.addresses[0]];
+    assert_eq!((&*known.pod_name, known.identity, known.id), ("web", identity, u32::from(web.id)));
+    assert_eq!(snapshot.by_ifindex[&12].endpoint.pod_name, known.pod_name);
+    assert_eq!(&*snapshot.node_labels[0], "zone=a");
+    let default_deny = contents.tables[&identity].ingress.default_deny;
+    assert!(snapshot.rules[&default_deny].default_deny);
+    assert_eq!(&*snapshot.rules[&default_deny].refs[0].name, "deny");
+    let message: fathom_api::flow::Endpoint = prost::Message::decode(known.encoded.clone()).unwrap();
+    assert_eq!((message.pod_name.as_str(), message.cluster_name.as_str()), ("web", "lab"));
+    assert!(agent.events.range().1 > 0);
+}
+
+#[tokio::test]
+async fn a_label_change_moves_the_pod_and_a_release_removes_it() {
+    let (dir, datapath, devices) = (tempfile::tempdir().unwrap(), Shared::default(), Paper::default());
+    let agent = Agent::start(dir.path(), &datapath, &devices);
+    agent.list(&format!("{NODES}{}", pod("web", "web", ""))).await;
+    agent.until("prefixes", |a| !a.attachments.prefixes().is_empty()).await;
+    let web = agent.wire(&devices, "web", 12);
+    agent.until("ready", |a| a.identity(&web).is_some()).await;
+    let first = agent.identity(&web).unwrap();
+    agent.list(&format!("{NODES}{}", pod("web", "api", ""))).await;
+    agent.until("moved", |a| a.identity(&web).is_some_and(|now| now != first)).await;
+    devices.0.lock().unwrap().clear();
+    agent.attachments.release(&web.key).unwrap();
+    agent.until("gone", |_| datapath.0.lock().unwrap().contents.endpoints.is_empty()).await;
+    let contents = datapath.0.lock().unwrap().contents.clone();
+    assert!(contents.tables.is_empty() && contents.netns.is_empty());
+    assert!(!contents.addresses.contains_key(&web.addresses[0]));
+    let snapshot = agent.snapshot.load();
+    assert_eq!(&*snapshot.by_ip[&web.addresses[0]].pod_name, "web", "late events still have its name");
+}
+
+#[tokio::test]
+async fn a_restart_changes_nothing_and_forgets_nothing_before_the_listing() {
+    let (dir, datapath, devices) = (tempfile::tempdir().unwrap(), Shared::default(), Paper::default());
+    let objects = format!("{NODES}{}{}{DENY}", pod("web", "web", ""), pod("far", "web", "10.244.2.9"));
+    let agent = Agent::start(dir.path(), &datapath, &devices);
+    agent.list(&objects).await;
+    agent.until("prefixes", |a| !a.attachments.prefixes().is_empty()).await;
+    let web = agent.wire(&devices, "web", 12);
+    agent.until("ready", |a| a.identity(&web).is_some()).await;
+    let identity = agent.identity(&web);
+    agent.stop().await;
+    datapath.0.lock().unwrap().take_steps();
+
+    let agent = Agent::start(dir.path(), &datapath, &devices);
+    agent.feed.send(vec![Delta::Listing(Kind::Pod), Delta::Complete(Kind::Pod)]).await;
+    agent.until("it waits", |a| matches!(a.attachments.state(web.id), Some(EndpointState::Waiting(_)))).await;
+    assert!(datapath.0.lock().unwrap().take_steps().is_empty(), "half a listing is no listing");
+    agent.list(&objects).await;
+    agent.until("ready again", |a| a.identity(&web).is_some()).await;
+    assert_eq!(agent.identity(&web), identity);
+    let steps: Vec<String> =
+        datapath.0.lock().unwrap().take_steps().into_iter().map(|(what, _)| what).collect();
+    assert_eq!(steps, ["attach 12"], "only the programs are new");
+}
+
+#[tokio::test]
+async fn a_pod_whose_object_vanishes_goes_on_as_it_was_even_over_a_restart() {
+    let (dir, datapath, devices) = (tempfile::tempdir().unwrap(), Shared::default(), Paper::default());
+    let agent = Agent::start(dir.path(), &datapath, &devices);
+    agent.list(&format!("{NODES}{}", pod("web", "web", ""))).await;
+    agent.until("prefixes", |a| !a.attachments.prefixes().is_empty()).await;
+    let web = agent.wire(&devices, "web", 12);
+    agent.until("ready", |a| a.identity(&web).is_some()).await;
+    let identity = agent.identity(&web);
+    agent.until("it is written down", |a| a.attachments.get(&web.key).unwrap().last_known.is_some()).await;
+    agent.list(NODES).await;
+    agent.stop().await;
+    let agent = Agent::start(dir.path(), &datapath, &devices);
+    agent.list(NODES).await;
+    agent.until("ready", |a| a.identity(&web).is_some()).await;
+    assert_eq!(agent.identity(&web), identity);
+    assert_eq!(&*agent.snapshot.load().by_ip[&web.addresses[0]].pod_name, "web");
+}
+
+#[tokio::test]
+async fn what_the_kernel_refuses_is_said_and_tried_again() {
+    let (dir, datapath, devices) = (tempfile::tempdir().unwrap(), Shared::default(), Paper::default());
+    datapath.0.lock().unwrap().refuse = Some("table".into());
+    let agent = Agent::start(dir.path(), &datapath, &devices);
+    agent.list(&format!("{NODES}{}", pod("web", "web", ""))).await;
+    agent.until("prefixes", |a| !a.attachments.prefixes().is_empty()).await;
+    let web = agent.wire(&devices, "web", 12);
+    agent.until("it is said", |a| {
+        matches!(a.attachments.state(web.id), Some(EndpointState::Waiting(why)) if why.contains("no policy table"))
+    }).await;
+    agent.until("in the report", |a| a.report.load().problems.iter().any(|p| p.contains("refused"))).await;
+    datapath.0.lock().unwrap().refuse = None;
+    agent.until("ready", |a| a.identity(&web).is_some()).await;
+    agent.until("no problem is left", |a| a.report.load().problems.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_pod_nobody_remembers_keeps_its_entry_as_long_as_its_device_exists() {
+    let (dir, datapath, devices) = (tempfile::tempdir().unwrap(), Shared::default(), Paper::default());
+    {
+        let mut fake = datapath.0.lock().unwrap();
+        let entry = EndpointEntry {
+            identity: 300,
+            id: 1,
+            ready: true,
+            ipv4: Some("10.244.1.2".parse().unwrap()),
+            ipv6: None,
+        };
+        fake.contents.endpoints.insert(44, entry);
+        fake.contents.tables.insert(300, Table::default());
+    }
+    devices.0.lock().unwrap().insert(44, "podsomething".into());
+    let agent = Agent::start(dir.path(), &datapath, &devices);
+    agent.list(NODES).await;
+    agent.until("installed", |a| a.readiness.missing().is_empty()).await;
+    assert!(datapath.0.lock().unwrap().contents.endpoints.contains_key(&44));
+    let other = agent.wire(&devices, "other", 45);
+    assert_ne!(other.addresses[0], "10.244.1.2".parse::<IpAddr>().unwrap(), "its address is not given out");
+    devices.0.lock().unwrap().remove(&44);
+    agent
+        .until("gone with its device", |_| !datapath.0.lock().unwrap().contents.endpoints.contains_key(&44))
+        .await;
+}

@@ -1,0 +1,195 @@
+//! What the reconciler tells others: endpoints and rules for the API, events, peers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use fathom_api::fathom_v1::{Feature, LocalEndpoint, Rule};
+use fathom_bpf::abi::TrafficCounter;
+use fathom_policy::spec;
+
+use super::publish::Publisher;
+use super::reconcile::PeerNaming;
+use super::transition::Applied;
+use crate::cluster::index::Index;
+use crate::cluster::model::NetworkPolicy;
+use crate::cluster::snapshot::Snapshot;
+use crate::cni::attachments::{Attachment, Attachments, EndpointState};
+use crate::events::agent_events::AgentEvents;
+use crate::observer::facts::{NodeFacts, wire_rule};
+use crate::observer::node::NodeIdentity;
+use crate::observer::peer::Peer;
+
+/// The state after the last computation.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub endpoints: Vec<LocalEndpoint>,
+    /// Rules that tables cite.
+    pub rules: BTreeSet<u32>,
+    /// What could not be done, in words; tried again every second.
+    pub problems: Vec<String>,
+}
+
+/// Builds the report.
+pub fn build(
+    attachments: &Attachments,
+    publisher: &Publisher,
+    applied: &Applied,
+    problems: &BTreeSet<String>,
+) -> Report {
+    let endpoint = |attachment: &Attachment| {
+        let ifindex = attachment.device.as_ref().map_or(0, |device| device.ifindex);
+        let info = publisher.endpoint(&attachment.namespace, &attachment.pod_name);
+        let identity = applied.contents.endpoints.get(&ifindex).map_or(0, |entry| entry.identity);
+        let table = applied.contents.tables.get(&identity);
+        LocalEndpoint {
+            id: attachment.id.into(),
+            namespace: attachment.namespace.clone(),
+            pod_name: attachment.pod_name.clone(),
+            identity,
+            labels: info
+                .map(|info| info.labels.iter().map(ToString::to_string).collect())
+                .unwrap_or_default(),
+            addresses: attachment.addresses.iter().map(ToString::to_string).collect(),
+            interface: attachment.host_interface.clone(),
+            ifindex,
+            ingress_enforced: table.is_some_and(|table| table.ingress.enforced),
+            egress_enforced: table.is_some_and(|table| table.egress.enforced),
+            state: match attachments.state(attachment.id) {
+                Some(EndpointState::Ready { .. }) => "ready".to_owned(),
+                Some(EndpointState::Waiting(why)) => why,
+                None => "not installed yet".to_owned(),
+            },
+            ..Default::default()
+        }
+    };
+    let mut endpoints: Vec<LocalEndpoint> = attachments.list().iter().map(endpoint).collect();
+    endpoints.sort_by_key(|endpoint| endpoint.id);
+    Report { endpoints, rules: applied.rule_ids(), problems: problems.iter().cloned().collect() }
+}
+
+/// Reads what rules denied: packets and bytes by rule id.
+pub type Denials = dyn Fn() -> Vec<(u32, TrafficCounter)> + Send + Sync;
+
+/// Answers for `fathom.v1.Agent`.
+pub struct ControlFacts {
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    pub report: Arc<ArcSwap<Report>>,
+    pub denials: Box<Denials>,
+    pub features: Vec<Feature>,
+}
+
+impl NodeFacts for ControlFacts {
+    fn rules(&self) -> Vec<Rule> {
+        let (snapshot, report) = (self.snapshot.load(), self.report.load());
+        let denials: BTreeMap<u32, TrafficCounter> = (self.denials)().into_iter().collect();
+        // A rule that is gone is told as long as it denied something that can still be asked about.
+        let ids: BTreeSet<u32> = report.rules.iter().chain(denials.keys()).copied().collect();
+        let rules = ids.iter().filter_map(|id| snapshot.rules.get(id));
+        rules
+            .map(|rule| {
+                let denied = denials.get(&rule.id).copied().unwrap_or_default();
+                Rule { denied_packets: denied.packets, denied_bytes: denied.bytes, ..wire_rule(rule) }
+            })
+            .collect()
+    }
+
+    fn endpoints(&self) -> Vec<LocalEndpoint> {
+        self.report.load().endpoints.clone()
+    }
+
+    fn features(&self) -> Vec<Feature> {
+        self.features.clone()
+    }
+}
+
+/// A policy's labels and text, for telling what changed.
+pub type PolicyText = (Vec<Arc<str>>, spec::NetworkPolicy);
+
+/// Policies by (namespace, name).
+pub fn policy_texts(policies: &[Arc<NetworkPolicy>]) -> BTreeMap<(String, String), PolicyText> {
+    let text = |policy: &Arc<NetworkPolicy>| {
+        let key = (policy.written.namespace.clone(), policy.written.name.clone());
+        let name = format!("k8s:io.kubernetes.policy.name={}", key.1).into();
+        let namespace = format!("k8s:io.kubernetes.policy.namespace={}", key.0).into();
+        let mut labels = policy.meaning.meta.label_texts();
+        labels.extend([name, namespace]);
+        (key, (labels, policy.written.clone()))
+    };
+    policies.iter().map(text).collect()
+}
+
+/// Tells which policies came, changed and went.
+pub fn policy_events(
+    events: &AgentEvents,
+    before: &BTreeMap<(String, String), PolicyText>,
+    after: &BTreeMap<(String, String), PolicyText>,
+    revision: u64,
+    rules: usize,
+) {
+    for (key, (labels, text)) in after {
+        if before.get(key).map(|(_, old)| old) != Some(text) {
+            events.policy_updated(labels, revision, rules);
+        }
+    }
+    for (key, (labels, _)) in before {
+        if !after.contains_key(key) {
+            events.policy_deleted(labels, revision, rules);
+        }
+    }
+}
+
+/// Tells which endpoints came, got ready or stuck, and went.
+pub fn endpoint_events(events: &AgentEvents, before: &Report, after: &Report, publisher: &Publisher) {
+    let by_id = |report: &Report| -> BTreeMap<u32, LocalEndpoint> {
+        report.endpoints.iter().map(|endpoint| (endpoint.id, endpoint.clone())).collect()
+    };
+    let (before, after) = (by_id(before), by_id(after));
+    let info =
+        |endpoint: &LocalEndpoint| publisher.endpoint(&endpoint.namespace, &endpoint.pod_name).cloned();
+    for (id, endpoint) in &after {
+        let Some(info) = info(endpoint) else { continue };
+        let old = before.get(id);
+        let is_ready = endpoint.state == "ready";
+        let was_ready = old.is_some_and(|old| old.state == "ready");
+        if is_ready && !was_ready {
+            events.endpoint_created(&info);
+        }
+        if is_ready && (!was_ready || old.is_some_and(|old| old.identity != endpoint.identity)) {
+            events.endpoint_regenerated(&info, Ok(()));
+        } else if was_ready && !is_ready {
+            events.endpoint_regenerated(&info, Err(&endpoint.state));
+        }
+    }
+    for (_, endpoint) in before.iter().filter(|(id, _)| !after.contains_key(*id)) {
+        let gone = crate::cluster::snapshot::EndpointInfo {
+            id: endpoint.id,
+            namespace: endpoint.namespace.as_str().into(),
+            pod_name: endpoint.pod_name.as_str().into(),
+            labels: endpoint.labels.iter().map(|label| label.as_str().into()).collect(),
+            ..Default::default()
+        };
+        events.endpoint_deleted(&gone);
+    }
+}
+
+/// Every node's agent, this one's too. IPv4 is preferred where a node has both.
+pub fn peers(index: &Index, naming: &PeerNaming) -> Vec<Peer> {
+    let peer = |node: &Arc<crate::cluster::model::Node>| {
+        let v4 = node.internal_ips.iter().find(|ip| ip.is_ipv4());
+        let ip: IpAddr = *v4.or_else(|| node.internal_ips.first())?;
+        Some(Peer {
+            name: NodeIdentity::new(&naming.cluster, &node.name, "").name.to_string(),
+            address: SocketAddr::new(ip, naming.port).to_string(),
+            tls_server_name: naming.tls.then(|| tls_server_name(&naming.cluster, &node.name)),
+        })
+    };
+    index.nodes.iter().filter_map(peer).collect()
+}
+
+/// The name a node's certificate is expected to carry: dots are dashes, so that one wildcard per cluster
+/// covers all nodes.
+pub fn tls_server_name(cluster: &str, node: &str) -> String {
+    format!("{}.{}.fathom-grpc.fathom.dev", node.replace('.', "-"), cluster.replace('.', "-"))
+}

@@ -31,6 +31,7 @@ lint: ## formatting, clippy, boundaries between the rooms
 
 bench: ## the benchmarks of SPECIFICATION.md (root, takes minutes)
 	@ci/bootstrap --extras
+	cargo build --release --workspace --bins
 	cargo bench --workspace
 
 verifier: ## instructions processed per program on this kernel (root)

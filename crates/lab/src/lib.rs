@@ -12,6 +12,7 @@ mod demo;
 mod lab;
 pub mod layout;
 pub mod machine;
+mod measure;
 mod names;
 pub mod objects;
 mod plain_agent;

@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::demo;
 use crate::lab::{self, Lab, Tools, Where};
 use crate::machine::enter::Entry;
+use crate::measure::{self, Measure};
 use crate::plain_agent::{self, PlainAgentArgs};
 use crate::probe::{self, Probe};
 use crate::spec::{Datapath, Spec};
@@ -50,6 +51,11 @@ enum Command {
     Probe {
         #[command(subcommand)]
         probe: Probe,
+    },
+    /// measures a path through the network
+    Measure {
+        #[command(subcommand)]
+        measure: Measure,
     },
     /// a server or client of the kind that runs in pods
     Workload {
@@ -125,6 +131,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Demo { demo: Demo::Up } => demo::up(),
         Command::Demo { demo: Demo::Down } => demo::down(),
         Command::Probe { probe } => probe::run(&probe),
+        Command::Measure { measure } => measure::run(measure),
         Command::Workload { workload } => workload::run(workload),
         Command::Enter(args) => enter(args),
         Command::Guard { name } => lab::guard(&name),

@@ -14,7 +14,7 @@ use crate::layout::{Place, node_addresses, pod_cidrs};
 use crate::machine::enter::Entry;
 use crate::machine::{cgroup, netns};
 use crate::objects;
-use crate::spec::{PodSpec, Spec};
+use crate::spec::{PodSpec, ServiceSpec, Spec};
 
 const WORKLOAD_READY_WITHIN: Duration = Duration::from_secs(20);
 
@@ -64,6 +64,19 @@ impl Lab {
         let state = self.state();
         let service = state.spec.services.iter().find(|s| format!("{}/{}", s.namespace, s.name) == key);
         service.map(|s| state.cluster_ips(s)).with_context(|| format!("no service {key}"))
+    }
+
+    /// Adds services to the running lab.
+    ///
+    /// # Errors
+    /// When their objects can't be written.
+    pub fn add_services(&self, services: Vec<ServiceSpec>) -> Result<()> {
+        self.update(|state| state.spec.services.extend(services.iter().cloned()))?;
+        for service in &services {
+            let addresses = self.state().cluster_ips(service);
+            self.objects.put(&objects::service(service, &addresses))?;
+        }
+        self.follow_pods()
     }
 
     /// Adds a pod to the running lab and waits until its workloads are ready.

@@ -40,6 +40,8 @@ pub enum Workload {
     Uploader(relay::UploaderArgs),
     /// answers for the names in a hosts file
     DnsServer(dns_server::ServerArgs),
+    /// the other end of `fathom-lab measure`
+    MeasureServer(crate::measure::Listen),
 }
 
 /// What clients have in common.
@@ -86,6 +88,7 @@ pub fn run(workload: Workload) -> Result<()> {
         Workload::Forward(args) => relay::forward(args),
         Workload::Uploader(args) => relay::upload(args),
         Workload::DnsServer(args) => dns_server::serve(args),
+        Workload::MeasureServer(args) => crate::measure::serve(&args),
     }
 }
 

@@ -68,13 +68,7 @@ impl Stepper {
     ///
     /// # Errors
     /// As for [`super::run`].
-    pub fn time(
-        &self,
-        target: Target<'_>,
-        packet: &[u8],
-        ifindex: u32,
-        repeat: u32,
-    ) -> Result<Duration> {
+    pub fn time(&self, target: Target<'_>, packet: &[u8], ifindex: u32, repeat: u32) -> Result<Duration> {
         let program = match target {
             Target::Nothing => self.empty.as_fd(),
             Target::Program(datapath, program) => datapath.program(program),
@@ -83,17 +77,17 @@ impl Stepper {
         self.targets.update(&[0; 4], &value).context(|| "aim a stepper".into())?;
         let mut out = vec![0; packet.len() + 256];
         let run = TestRun { packet, out: &mut out, ifindex, repeat };
-        let result =
-            sys::test_run(self.program.as_fd(), run).context(|| "run a stepper".into())?;
+        let result = sys::test_run(self.program.as_fd(), run).context(|| "run a stepper".into())?;
         Ok(Duration::from_nanos(result.duration_ns.into()))
     }
 
-    /// Starts again from 0.
+    /// Goes on from `number`.
     ///
     /// # Errors
     /// Whatever bpf(2) returns.
-    pub fn rewind(&self) -> Result<()> {
-        self.next.update(&[0; 4], &[0; 8]).context(|| "rewind a stepper".into())
+    pub fn seek(&self, number: u32) -> Result<()> {
+        let value = u64::from(number).to_ne_bytes();
+        self.next.update(&[0; 4], &value).context(|| "set a stepper's number".into())
     }
 }
 

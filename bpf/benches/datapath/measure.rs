@@ -1,0 +1,120 @@
+//! The three situations of a packet, each measured in turns with an empty program.
+
+use std::time::Duration;
+
+use fathom_bpf::abi::LedgerStage;
+use fathom_bpf::load::Program;
+use fathom_bpf::testing::{self, Stepper, Target};
+
+use crate::packets::{ACK, Family, Flow, SYN};
+use crate::stage::{BATCH, DEVICE, Stage};
+
+/// How often, and how long each time.
+#[derive(Clone, Copy)]
+pub struct Rounds {
+    count: usize,
+    repeat: u32,
+}
+
+impl Rounds {
+    pub const FULL: Self = Self { count: 9, repeat: 500_000 };
+    pub const QUICK: Self = Self { count: 7, repeat: 200_000 };
+
+    /// As many new flows as fit: the table holds half a million, and two programs are measured.
+    pub fn while_there_is_room(self) -> Self {
+        Self { count: 5, repeat: 50_000 }
+    }
+}
+
+/// Packets of one established connection.
+pub fn established(stage: &Stage, program: Program, family: Family, rounds: Rounds) -> f64 {
+    let flow = Flow::through(program, family);
+    let [opener, other] = flow.programs();
+    let run = |program, packet: &[u8]| {
+        testing::run(&stage.datapath, program, packet, DEVICE).expect("run");
+    };
+    run(opener, &flow.from_opener(SYN, 0));
+    run(other, &flow.answer(SYN | ACK));
+    run(opener, &flow.from_opener(ACK, 0));
+    let packet = flow.from_opener(ACK, 64);
+    compare(stage, rounds, |with| {
+        if with {
+            testing::time(&stage.datapath, program, &packet, DEVICE, rounds.repeat)
+        } else {
+            testing::time_empty(&packet, DEVICE, rounds.repeat)
+        }
+    })
+}
+
+/// Packets of 4,096 established connections in turn: no entry is in the nearest cache.
+pub fn many_flows(stage: &Stage, program: Program, family: Family, rounds: Rounds) -> f64 {
+    const FLOWS: u32 = 4096;
+    let flow = Flow::through(program, family);
+    let [opener, other] = flow.programs();
+    let from_opener = Stepper::new(flow.fields_from_opener(), FLOWS).expect("stepper");
+    let answers = Stepper::new(flow.fields_of_answer(), FLOWS).expect("stepper");
+    let run = |stepper: &Stepper, program, packet: &[u8], repeat| {
+        stepper.time(Target::Program(&stage.datapath, program), packet, DEVICE, repeat)
+    };
+    run(&from_opener, opener, &flow.from_opener(SYN, 0), FLOWS).expect("run");
+    run(&answers, other, &flow.answer(SYN | ACK), FLOWS).expect("run");
+    run(&from_opener, opener, &flow.from_opener(ACK, 0), FLOWS).expect("run");
+    let packet = flow.from_opener(ACK, 64);
+    compare(stage, rounds, |with| {
+        if with {
+            run(&from_opener, program, &packet, rounds.repeat)
+        } else {
+            from_opener.time(Target::Nothing, &packet, DEVICE, rounds.repeat)
+        }
+    })
+}
+
+/// First packets, numbered from `first` on: each opens a connection of its own, through ipcache and policy, with its event.
+pub fn new_flow(stage: &mut Stage, program: Program, family: Family, first: u32, rounds: Rounds) -> f64 {
+    let flow = Flow::through(program, family);
+    let stepper = Stepper::new(flow.fields_from_opener(), 1 << 24).expect("stepper");
+    stepper.seek(first).expect("stepper");
+    let packet = flow.from_opener(SYN, 0);
+    let mut nets = Vec::new();
+    stage.drain();
+    for _ in 0..rounds.count {
+        let before = stage.ledger();
+        let (mut with, mut without) = (Duration::ZERO, Duration::ZERO);
+        let batches = rounds.repeat / BATCH;
+        for _ in 0..batches {
+            let target = Target::Program(&stage.datapath, program);
+            without += stepper.time(Target::Nothing, &packet, DEVICE, BATCH).expect("run");
+            with += stepper.time(target, &packet, DEVICE, BATCH).expect("run");
+            stage.drain();
+        }
+        let step = stage.ledger().since(&before);
+        let flows = u64::from(batches * BATCH);
+        let seen = [LedgerStage::CtCreated, LedgerStage::EventsEmitted, LedgerStage::EventsLost];
+        assert_eq!(seen.map(|stage| step[stage]), [flows, flows, 0], "each a flow, each an event");
+        nets.push((with.as_nanos() as f64 - without.as_nanos() as f64) / f64::from(batches));
+    }
+    median(nets)
+}
+
+/// Takes turns, and proves that the fast way was taken all along.
+fn compare(stage: &Stage, rounds: Rounds, time: impl Fn(bool) -> fathom_bpf::Result<Duration>) -> f64 {
+    let before = stage.ledger();
+    let mut nets = Vec::new();
+    for _ in 0..rounds.count {
+        let without = time(false).expect("run").as_nanos() as f64;
+        let with = time(true).expect("run").as_nanos() as f64;
+        nets.push(with - without);
+    }
+    let step = stage.ledger().since(&before);
+    let all = u64::from(rounds.repeat) * rounds.count as u64;
+    assert_eq!(step[LedgerStage::PacketsSeen], all, "every packet met the program");
+    // All but the reports of long-lived connections.
+    let reported = step[LedgerStage::PacketsReported];
+    assert!(reported * 50 < all, "{reported} of {all} packets were not on the fast path");
+    median(nets)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

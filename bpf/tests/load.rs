@@ -12,7 +12,7 @@ use fathom_bpf::load::{Datapath, LoadConfig, Program, Sizes, remove_pins};
 use fathom_bpf::maps::ServiceSpec;
 use fathom_bpf::probe::Features;
 use fathom_bpf::ring::Lane;
-use fathom_bpf::testing::{TempBpffs, TempCgroup, Veth, datapath, drain, in_new_netns, run};
+use fathom_bpf::testing::{TempBpffs, TempCgroup, Veth, datapath, drain, in_new_netns, run, unmount};
 
 /// An Ethernet frame of nothing in particular: every program counts it.
 const FRAME: [u8; 60] = {
@@ -140,8 +140,7 @@ fn a_pin_directory_without_a_bpf_file_system_gets_one_or_says_what_to_do() {
     let pins = empty.path().join("pins");
     load(&pinned(&pins));
     assert!(fathom_bpf::is_bpffs(&pins), "mounted");
-    let unmounted = std::process::Command::new("umount").arg(empty.path()).status();
-    assert!(unmounted.expect("umount").success());
+    unmount(empty.path());
 }
 
 #[test]
@@ -202,9 +201,10 @@ fn programs_are_replaced_under_traffic_without_missing_or_doubling_a_packet() {
         let config = pinned(&instance(&bpffs));
         let veth = Veth::new("fv").expect("veth");
         let (old, new) = (load(&config), load(&config));
-        assert_eq!(old.mechanism(), Mechanism::Tcx, "this test is about links");
         old.attach_endpoint(veth.ifindex()).expect("attach");
-        assert_eq!(new.attached_endpoints().expect("list"), [veth.ifindex()]);
+        if old.mechanism() == Mechanism::Tcx {
+            assert_eq!(new.attached_endpoints().expect("list"), [veth.ifindex()]);
+        }
 
         const FRAMES: usize = 10_000;
         let mut turn = false;
@@ -213,7 +213,7 @@ fn programs_are_replaced_under_traffic_without_missing_or_doubling_a_packet() {
             let next = if turn { &new } else { &old };
             next.attach_endpoint(veth.ifindex()).expect("replace");
         });
-        assert!(swaps > 50, "only {swaps} replacements: no test");
+        assert!(swaps > 20, "only {swaps} replacements: no test");
         assert_eq!(settled(&new, 2 * FRAMES as u64), 2 * FRAMES as u64, "after {swaps} swaps");
     });
 }
@@ -245,12 +245,13 @@ fn pins_of_a_device_that_is_gone_are_swept() {
         let veth = Veth::new("fv").expect("veth");
         let first = load(&pinned(&dir));
         first.attach_endpoint(veth.ifindex()).expect("attach");
-        let stale = veth.ifindex();
+        let pin = dir.join(format!("links/from_pod-{}", veth.ifindex()));
+        // Filters on clsact have no pins, and go with the device by themselves.
+        assert_eq!(pin.exists(), first.mechanism() == Mechanism::Tcx);
         veth.delete().expect("delete");
         assert_eq!(first.attached_endpoints().expect("list"), []);
-        assert!(dir.join(format!("links/from_pod-{stale}")).exists());
         load(&pinned(&dir));
-        assert!(!dir.join(format!("links/from_pod-{stale}")).exists(), "swept by the next load");
+        assert!(!pin.exists(), "swept by the next load");
     });
 }
 
@@ -293,18 +294,24 @@ fn detaching_everything_and_removing_pins_leaves_nothing() {
         let dir = instance(&bpffs);
         let (veth, cgroup) = (Veth::new("fv").expect("veth"), TempCgroup::new().expect("cgroup"));
         let datapath = load(&pinned(&dir));
+        let endpoint = abi::Endpoint { identity: 300, ..abi::Endpoint::default() };
+        datapath.maps().endpoints.upsert(&veth.ifindex(), &endpoint).expect("endpoint");
         datapath.attach_endpoint(veth.ifindex()).expect("attach");
         datapath.attach_cgroup(cgroup.path()).expect("attach");
-        assert_eq!(std::fs::read_dir(dir.join("links")).expect("links").count(), 10);
+        let on_device = if datapath.mechanism() == Mechanism::Tcx { 2 } else { 0 };
+        assert_eq!(std::fs::read_dir(dir.join("links")).expect("links").count(), 8 + on_device);
         datapath.detach_all().expect("detach");
         assert_eq!(std::fs::read_dir(dir.join("links")).expect("links").count(), 0);
-        // Once more with everything in place: removing the pins detaches as well.
-        datapath.attach_endpoint(veth.ifindex()).expect("attach");
+        veth.send_to_pod(&FRAME).expect("send");
+        assert_eq!(seen(&datapath), 0, "detached");
+        if datapath.mechanism() == Mechanism::Tcx {
+            // With everything in place: removing the pins detaches as well.
+            datapath.attach_endpoint(veth.ifindex()).expect("attach");
+        }
         remove_pins(&dir).expect("remove");
         assert!(!dir.exists());
-        let before = seen(&datapath);
         veth.send_to_pod(&FRAME).expect("send");
-        assert_eq!(seen(&datapath), before, "detached");
+        assert_eq!(seen(&datapath), 0, "detached");
         remove_pins(&dir).expect("nothing there is fine");
     });
 }

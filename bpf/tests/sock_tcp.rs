@@ -104,7 +104,7 @@ fn without_a_backend_connect_is_refused_at_once_with_a_named_drop() {
         let service = addr("10.96.0.10:80");
         stage.service(ID, service, TCP, &[]);
         let error = TcpStream::connect(service).expect_err("refused");
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
+        assert_eq!(error.kind(), stage.refusal(), "{error}");
 
         let events = stage.events();
         assert_eq!(events.len(), 1, "{events:?}");
@@ -199,7 +199,13 @@ fn a_record_names_the_pod_by_its_network_namespace() {
         let service = addr("10.96.0.10:80");
         stage.service(ID, service, TCP, &[backend]);
         let maps = stage.datapath.maps();
-        let cookie = fathom_bpf::netns_cookie().expect("cookie");
+        let Ok(cookie) = fathom_bpf::netns_cookie() else {
+            // Before 5.14 user space can't ask: the record then names no pod, rather than a wrong one.
+            TcpStream::connect(service).expect("connect");
+            let (_, event) = stage.events()[0];
+            assert_eq!((event.ifindex, event.src_identity), (0, 0));
+            return;
+        };
         let endpoint = abi::Endpoint {
             identity: 4711,
             id: 1,

@@ -123,9 +123,9 @@ fn datagrams_without_a_backend_fail_with_a_named_drop() {
         let service = addr("10.96.0.53:53");
         stage.service(ID, service, UDP, &[]);
         let error = bind("127.0.0.1:0").send_to(b"hi", service).expect_err("refused");
-        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{error}");
+        assert_eq!(error.kind(), stage.refusal(), "{error}");
         let error = bind("127.0.0.1:0").connect(service).expect_err("refused");
-        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{error}");
+        assert_eq!(error.kind(), stage.refusal(), "{error}");
         let lanes: Vec<Lane> = stage.events().into_iter().map(|(lane, _)| lane).collect();
         assert_eq!(lanes, [Lane::Drops, Lane::Drops]);
     });

@@ -3,9 +3,8 @@
 
 use std::os::fd::BorrowedFd;
 
-use libbpf_rs::{TC_EGRESS, TC_INGRESS, TcAttachPoint, TcHook, TcHookBuilder};
-
-use crate::error::{Error, Result};
+use crate::error::{IoContext as _, Result};
+use crate::sys::tc::{self, Filter};
 
 /// Our filter's place on the device; chosen not to meet anybody else's.
 const HANDLE: u32 = 0xfa70;
@@ -21,37 +20,15 @@ pub(crate) enum Side {
 }
 
 pub(crate) fn attach(program: BorrowedFd<'_>, ifindex: u32, side: Side) -> Result<()> {
-    let mut hook = hook(program, ifindex, side);
-    // Creates the qdisc, or finds it.
-    hook.create().map_err(|e| failed("create the clsact qdisc", ifindex, &e))?;
-    hook.attach().map(drop).map_err(|e| failed("attach a filter", ifindex, &e))
+    tc::attach(program, filter(ifindex, side))
+        .context(|| format!("attach a filter to device {ifindex}, {side:?}"))
 }
 
-/// Removes our filter; the qdisc stays, others may use it. Says whether there was a filter.
-pub(crate) fn detach(program: BorrowedFd<'_>, ifindex: u32, side: Side) -> Result<bool> {
-    let mut hook = hook(program, ifindex, side);
-    if hook.query().is_err() {
-        return Ok(false);
-    }
-    hook.detach().map(|()| true).map_err(|e| failed("detach the filter", ifindex, &e))
+/// Removes our filter; says whether there was one.
+pub(crate) fn detach(ifindex: u32, side: Side) -> Result<bool> {
+    tc::detach(filter(ifindex, side)).context(|| format!("detach the filter of device {ifindex}, {side:?}"))
 }
 
-fn hook(program: BorrowedFd<'_>, ifindex: u32, side: Side) -> TcHook {
-    let point: TcAttachPoint = match side {
-        Side::Ingress => TC_INGRESS,
-        Side::Egress => TC_EGRESS,
-    };
-    TcHookBuilder::new(program)
-        .ifindex(ifindex as i32)
-        .replace(true)
-        .handle(HANDLE)
-        .priority(PRIORITY)
-        .hook(point)
-}
-
-fn failed(what: &str, ifindex: u32, error: &libbpf_rs::Error) -> Error {
-    Error::Io {
-        what: format!("{what} on device {ifindex}"),
-        source: std::io::Error::other(format!("{error:#}")),
-    }
+fn filter(ifindex: u32, side: Side) -> Filter {
+    Filter { ifindex, ingress: side == Side::Ingress, handle: HANDLE, priority: PRIORITY }
 }

@@ -101,7 +101,7 @@ impl Datapath {
         for (program, _, side) in ENDPOINT_HOOKS {
             any |= match self.mechanism() {
                 Mechanism::Tcx => self.links().remove(&link_name(program, ifindex))?,
-                Mechanism::Clsact => clsact::detach(self.program(program), ifindex, side)?,
+                Mechanism::Clsact => clsact::detach(ifindex, side)?,
             };
         }
         Ok(any)

@@ -1,6 +1,6 @@
 //! The system calls that libbpf-rs doesn't wrap, each behind a safe function.
 //!
-//! Together with `sys/map.rs`, `ring/mapped.rs` and the generated skeleton this is all the `unsafe` there is.
+//! Together with its neighbours here, `ring/` and the generated skeleton this is all the `unsafe` there is.
 
 use std::ffi::{CString, c_void};
 use std::io;
@@ -15,6 +15,7 @@ use libbpf_sys as ffi;
 pub(crate) mod insn;
 pub(crate) mod map;
 pub(crate) mod netns;
+pub(crate) mod tc;
 
 /// Where a program is attached: the numbers of the kernel's `enum bpf_attach_type`.
 pub(crate) type AttachType = ffi::bpf_attach_type;

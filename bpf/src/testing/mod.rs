@@ -7,7 +7,7 @@ mod veth;
 
 use std::time::Duration;
 
-pub use places::{TempBpffs, TempCgroup, in_new_netns};
+pub use places::{TempBpffs, TempCgroup, in_new_netns, unmount};
 pub use stepper::{Fields, Stepper, Target, time_empty};
 pub use veth::Veth;
 

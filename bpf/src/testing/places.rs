@@ -63,10 +63,15 @@ impl TempBpffs {
 impl Drop for TempBpffs {
     fn drop(&mut self) {
         // Pins go with the file system.
-        if let Ok(path) = CString::new(self.path.as_os_str().as_bytes()) {
-            sys::unmount(&path);
-        }
+        unmount(&self.path);
         let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// Takes a file system off its mount point, as good as it goes.
+pub fn unmount(path: &Path) {
+    if let Ok(path) = CString::new(path.as_os_str().as_bytes()) {
+        sys::unmount(&path);
     }
 }
 

@@ -2,6 +2,7 @@
 //! namespace of its own, a datapath that acts on both.
 #![allow(dead_code)] // each test file uses its part
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -67,6 +68,15 @@ impl Stage {
 
     pub fn install(&self, spec: &ServiceSpec) {
         self.datapath.maps().services.replace(spec).expect("replace the service");
+    }
+
+    /// How connect(2) fails without a backend: what this kernel lets a hook say.
+    pub fn refusal(&self) -> io::ErrorKind {
+        if self.datapath.features().set_retval {
+            io::ErrorKind::ConnectionRefused
+        } else {
+            io::ErrorKind::PermissionDenied
+        }
     }
 
     /// What arrived since the last call, drops first.

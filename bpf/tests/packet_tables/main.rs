@@ -1,0 +1,19 @@
+//! Packet tables: packet in; verdict, counters, ledger and records out, by BPF_PROG_TEST_RUN.
+//! They need root and run on every kernel of the matrix.
+
+#[path = "../packet/mod.rs"]
+mod packet;
+
+mod absurd;
+mod connections;
+mod discovery;
+mod endpoint;
+mod fragments;
+mod lanes;
+mod policy;
+mod rejudge;
+mod related;
+mod service;
+mod service_errors;
+mod state;
+mod wire;

@@ -69,7 +69,7 @@ impl Features {
                 "tcx",
                 self.tcx,
                 "6.6",
-                "programs hang on clsact; they stay when the agent stops, but replacing one is not atomic with its link",
+                "programs hang on clsact filters: replaced in place all the same, but found by endpoint, not by pin",
             ),
             row(
                 "bpf_set_retval",

@@ -157,6 +157,13 @@ fn a_policy_table_is_swapped_whole_and_bounded() {
     let error = policy.swap(301, &too_large).expect_err("too large").to_string();
     assert!(error.contains("4097 entries don't fit map policy: the limit is 4096"), "{error}");
     assert_eq!(policy.get(301).expect("get").map(|table| table.len()), Some(3000), "unharmed");
+    let (one, two) = ([rule(4, 4)], [rule(5, 5), rule(6, 6)]);
+    policy.swap_all([(302, one.as_slice()), (303, two.as_slice())]).expect("swap");
+    assert_eq!(policy.get(302).expect("get"), Some(one.to_vec()));
+    assert_eq!(policy.get(303).expect("get").map(|table| table.len()), Some(2));
+    policy.swap_all([(302, one.as_slice()), (303, too_large.as_slice())]).expect_err("too large");
+    assert_eq!(policy.get(303).expect("get").map(|table| table.len()), Some(2), "unharmed");
+    assert!(policy.remove(302).expect("remove") && policy.remove(303).expect("remove"));
     let mut identities = policy.identities().expect("identities");
     identities.sort_unstable();
     assert_eq!(identities, [300, 301]);

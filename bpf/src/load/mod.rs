@@ -170,3 +170,18 @@ fn size_and_reuse(open: &mut OpenFathomSkel<'_>, config: &LoadConfig, pins: Opti
 fn is_internal(map: &str) -> bool {
     map.contains('.') || map == "scratch"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handles_may_go_to_any_thread() {
+        fn any_thread<T: Send + Sync + 'static>() {}
+        fn one_thread<T: Send + 'static>() {}
+        any_thread::<Datapath>();
+        any_thread::<Maps>();
+        any_thread::<crate::ring::Gauge>();
+        one_thread::<Reader>();
+    }
+}

@@ -36,12 +36,37 @@ impl PolicyTables {
 
     /// Replaces the whole table of `identity`, meta entries included.
     ///
-    /// The old table is freed once no packet looks at it. Costs an RCU grace period.
+    /// The old table is freed once no packet looks at it. Costs an RCU grace period, some 10 ms:
+    /// for many tables use [`PolicyTables::swap_all`].
     ///
     /// # Errors
     /// [`Error::TooManyEntries`] beyond [`PolicyTables::limit`]; `E2BIG` when there are more
     /// identities than the outer map holds. The old table then stays in force.
     pub fn swap(&self, identity: u32, entries: &[(PolicyKey, PolicyEntry)]) -> Result<()> {
+        self.swap_all([(identity, entries)])
+    }
+
+    /// [`PolicyTables::swap`] for many identities at the price of one (since 5.13). Each table is
+    /// swapped whole; between the first and the last some identities have the new one already.
+    ///
+    /// # Errors
+    /// As for [`PolicyTables::swap`]. A table that is too large is found before any is swapped;
+    /// with `E2BIG` those before it are in force.
+    pub fn swap_all<'a>(
+        &self,
+        tables: impl IntoIterator<Item = (u32, &'a [(PolicyKey, PolicyEntry)])>,
+    ) -> Result<()> {
+        let mut made = Vec::new();
+        for (identity, entries) in tables {
+            made.push((identity, self.make(entries)?));
+        }
+        let swaps: Vec<(u32, u32)> =
+            made.iter().map(|(identity, inner)| (*identity, inner.fd().as_raw_fd() as u32)).collect();
+        self.outer.upsert_all(&swaps)
+    }
+
+    /// An inner map with these entries, nowhere yet.
+    fn make(&self, entries: &[(PolicyKey, PolicyEntry)]) -> Result<Table<PolicyKey, PolicyEntry>> {
         if entries.len() > self.limit as usize {
             return Err(Error::TooManyEntries { map: "policy", wanted: entries.len(), limit: self.limit });
         }
@@ -52,9 +77,9 @@ impl PolicyTables {
             operation: "make an inner map for",
             source,
         })?;
-        let inner: Table<PolicyKey, PolicyEntry> = Table::from_raw("policy", raw)?;
+        let inner = Table::from_raw("policy", raw)?;
         inner.upsert_all(entries)?;
-        self.outer.upsert(&identity, &(inner.fd().as_raw_fd() as u32))
+        Ok(inner)
     }
 
     /// Removes the table of `identity`; its packets are then dropped. Says whether there was one.

@@ -68,7 +68,12 @@ impl Gauge {
             Lane::Drops => &self.drops,
         };
         let (taken_bytes, end) = ring.positions();
-        Pending { records: ring.pending_records(), bytes: end - taken_bytes, taken_bytes, capacity: ring.size() }
+        Pending {
+            records: ring.pending_records(),
+            bytes: end - taken_bytes,
+            taken_bytes,
+            capacity: ring.size(),
+        }
     }
 }
 

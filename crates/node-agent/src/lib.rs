@@ -2,8 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod checks;
+pub mod cleanup;
 pub mod cluster;
 pub mod cni;
+pub mod config;
 pub mod control;
 pub mod datapath;
 pub mod events;
@@ -11,3 +14,4 @@ pub mod http;
 pub mod metrics;
 pub mod observer;
 pub mod pipeline;
+pub mod run;

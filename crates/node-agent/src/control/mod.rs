@@ -6,6 +6,7 @@
 pub mod describe;
 pub mod devices;
 pub mod fading;
+pub mod metrics;
 pub mod notices;
 pub mod plan;
 pub mod publish;

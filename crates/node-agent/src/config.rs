@@ -1,0 +1,364 @@
+//! What the agent can be told: flags, and the same as FATHOM_ environment variables.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use fathom_bpf::load::{EventPolicy, LoadConfig, PeerAddress, Sizes};
+
+/// Puts Fathom's programs on this node's pods, enforces policy, and serves every decision as a flow.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "fathom-agent", version, about, long_about = None, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub run: Config,
+}
+
+/// What to do instead of running.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Take every program, pin, route and record of an instance off this node; pods are then not enforced
+    Cleanup(Place),
+    /// Say what this machine can do, and exit
+    Check(Config),
+}
+
+/// Where an instance lives on the node.
+#[derive(Clone, Debug, Args)]
+pub struct Place {
+    /// Directory of sockets and of what outlives a restart
+    #[arg(long, env = "FATHOM_RUN_DIR", default_value = "/run/fathom", value_name = "DIR")]
+    pub run_dir: PathBuf,
+
+    /// BPF file system that programs and maps are pinned in; mounted when it is not
+    #[arg(long, env = "FATHOM_BPFFS", default_value = "/sys/fs/bpf", value_name = "DIR")]
+    pub bpffs: PathBuf,
+
+    /// Name of the directory for pins below BPFFS/fathom: one agent each
+    #[arg(long, env = "FATHOM_INSTANCE", default_value = "node", value_name = "NAME")]
+    pub instance: String,
+}
+
+impl Place {
+    /// The directory for pins.
+    pub fn pin_dir(&self) -> PathBuf {
+        self.bpffs.join("fathom").join(&self.instance)
+    }
+}
+
+/// How the agent runs.
+#[derive(Clone, Debug, Args)]
+pub struct Config {
+    /// Name of this node, as in its Node object [default: the host's name]
+    #[arg(long, env = "FATHOM_NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+
+    /// Name of the cluster; "default" is left out of node names
+    #[arg(long, env = "FATHOM_CLUSTER_NAME", default_value = "default", value_name = "NAME")]
+    pub cluster_name: String,
+
+    /// Directory of manifests (YAML or JSON, any depth): saved files take effect at once
+    #[arg(long, env = "FATHOM_OBJECTS", default_value = "/etc/fathom/objects", value_name = "DIR")]
+    pub objects: PathBuf,
+
+    /// Directory in which agents agree on identity numbers [default: RUN_DIR/identities]
+    #[arg(long, env = "FATHOM_IDENTITIES", value_name = "DIR")]
+    pub identities: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub place: Place,
+
+    /// cgroup v2 directory whose processes have services translated at the socket; "none" = at tc only
+    /// [default: the root of the mounted tree]
+    #[arg(long, env = "FATHOM_CGROUP", value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
+
+    /// Address to serve gRPC on; loopback unless TLS is set up or --tls off says it may be read by anyone
+    #[arg(
+        long,
+        env = "FATHOM_LISTEN",
+        default_value = "127.0.0.1:4244",
+        value_delimiter = ',',
+        value_name = "HOST:PORT"
+    )]
+    pub listen: Vec<String>,
+
+    /// Address of /metrics, /healthz and /readyz; empty = none
+    #[arg(long, env = "FATHOM_METRICS_LISTEN", default_value = "127.0.0.1:9965", value_name = "HOST:PORT")]
+    pub metrics_listen: String,
+
+    #[command(flatten)]
+    pub tls: Tls,
+
+    /// When the kernel writes an event: per connection (and each report interval), or per packet
+    #[arg(long, env = "FATHOM_EVENTS", default_value = "connection", value_name = "WHEN")]
+    pub events: Events,
+
+    /// How often a long-lived connection is reported
+    #[arg(long, env = "FATHOM_REPORT_INTERVAL", default_value = "5s", value_parser = duration, value_name = "DURATION")]
+    pub report_interval: Duration,
+
+    /// What getpeername(2) shows on a socket connected to a service
+    #[arg(long, env = "FATHOM_PEER_ADDRESS", default_value = "backend", value_name = "WHICH")]
+    pub peer_address: Peer,
+
+    /// Flows kept for who asks later; a power of two
+    #[arg(long, env = "FATHOM_STORE_SIZE", default_value_t = 4096, value_name = "FLOWS")]
+    pub store_size: usize,
+
+    /// Denials kept besides, so that a flood of other flows cannot push them out
+    #[arg(long, env = "FATHOM_STORE_DENIALS", default_value_t = 4096, value_name = "FLOWS")]
+    pub store_denials: usize,
+
+    /// Clients are told of lost events at most this often
+    #[arg(long, env = "FATHOM_LOST_INTERVAL", default_value = "1s", value_parser = duration, value_name = "DURATION")]
+    pub lost_interval: Duration,
+
+    /// Which labels make an identity: [!][source:]key-prefix, separated by commas or spaces
+    #[arg(long, env = "FATHOM_LABELS", default_value = "", value_name = "RULES")]
+    pub labels: String,
+
+    /// Time before a released pod address is given out again
+    #[arg(long, env = "FATHOM_ADDRESS_REST", default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    pub address_rest: Duration,
+
+    /// How long the CNI plugin's calls wait for objects they need; its own patience ends at 30 s
+    #[arg(long, env = "FATHOM_CNI_WAIT", default_value = "10s", value_parser = duration, value_name = "DURATION")]
+    pub cni_wait: Duration,
+
+    /// MTU of pods' interfaces
+    #[arg(long, env = "FATHOM_MTU", default_value_t = 1500, value_parser = clap::value_parser!(u32).range(1280..=65_535), value_name = "BYTES")]
+    pub mtu: u32,
+
+    /// Whether to keep routes to other nodes' pods and switch forwarding on
+    #[arg(long, env = "FATHOM_ROUTES", default_value = "on", value_name = "SWITCH")]
+    pub routes: Switch,
+
+    #[command(flatten)]
+    pub sizes: MapSizes,
+
+    /// Replace pinned maps that do not fit these flags; their entries are lost
+    #[arg(long, env = "FATHOM_REPLACE_MAPS")]
+    pub replace_maps: bool,
+
+    /// How log lines look; what is logged is in FATHOM_LOG (info)
+    #[arg(long, env = "FATHOM_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"], value_name = "FORMAT")]
+    pub log_format: String,
+}
+
+/// Certificate towards clients.
+#[derive(Clone, Debug, Args)]
+pub struct Tls {
+    /// "off" lets clients read without TLS on addresses that are not loopback
+    #[arg(long = "tls", env = "FATHOM_TLS", default_value = "auto", value_parser = ["auto", "off"], value_name = "MODE")]
+    pub mode: String,
+
+    /// Certificate shown to clients (PEM)
+    #[arg(long, env = "FATHOM_TLS_CERT_FILE", requires = "tls_key_file", value_name = "PATH")]
+    pub tls_cert_file: Option<PathBuf>,
+
+    /// Key of that certificate (PEM)
+    #[arg(long, env = "FATHOM_TLS_KEY_FILE", requires = "tls_cert_file", value_name = "PATH")]
+    pub tls_key_file: Option<PathBuf>,
+
+    /// Clients must show a certificate of one of these CAs (PEM)
+    #[arg(long, env = "FATHOM_TLS_CLIENT_CA_FILE", requires = "tls_cert_file", value_name = "PATH")]
+    pub tls_client_ca_file: Option<PathBuf>,
+}
+
+/// Sizes of the kernel's tables; a pinned table keeps the size it was made with.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Table sizes")]
+pub struct MapSizes {
+    /// Events ring, bytes; a power of two
+    #[arg(long, env = "FATHOM_RING_EVENTS", default_value_t = Sizes::default().events_bytes, value_name = "BYTES")]
+    pub ring_events: u32,
+    /// Ring of drops and denials, bytes; a power of two
+    #[arg(long, env = "FATHOM_RING_DROPS", default_value_t = Sizes::default().drops_bytes, value_name = "BYTES")]
+    pub ring_drops: u32,
+    /// Connections, per address family
+    #[arg(long, env = "FATHOM_MAP_CONNTRACK", default_value_t = Sizes::default().conntrack, value_name = "ENTRIES")]
+    pub map_conntrack: u32,
+    #[arg(long, env = "FATHOM_MAP_SERVICES", default_value_t = Sizes::default().services, value_name = "ENTRIES")]
+    pub map_services: u32,
+    #[arg(long, env = "FATHOM_MAP_BACKENDS", default_value_t = Sizes::default().backends, value_name = "ENTRIES")]
+    pub map_backends: u32,
+    /// Clients of services with session affinity
+    #[arg(long, env = "FATHOM_MAP_AFFINITY", default_value_t = Sizes::default().affinity, value_name = "ENTRIES")]
+    pub map_affinity: u32,
+    /// Sockets whose service address is remembered
+    #[arg(long, env = "FATHOM_MAP_SOCK_REV", default_value_t = Sizes::default().sock_rev, value_name = "ENTRIES")]
+    pub map_sock_rev: u32,
+    /// Addresses, and as many prefixes
+    #[arg(long, env = "FATHOM_MAP_IPCACHE", default_value_t = Sizes::default().ipcache, value_name = "ENTRIES")]
+    pub map_ipcache: u32,
+    /// Local identities
+    #[arg(long, env = "FATHOM_MAP_POLICIES", default_value_t = Sizes::default().policies, value_name = "ENTRIES")]
+    pub map_policies: u32,
+    /// Entries in one identity's policy table
+    #[arg(long, env = "FATHOM_MAP_POLICY_ENTRIES", default_value_t = Sizes::default().policy_entries, value_name = "ENTRIES")]
+    pub map_policy_entries: u32,
+    #[arg(long, env = "FATHOM_MAP_ENDPOINTS", default_value_t = Sizes::default().endpoints, value_name = "ENTRIES")]
+    pub map_endpoints: u32,
+    /// Fragmented packets under way
+    #[arg(long, env = "FATHOM_MAP_FRAGMENTS", default_value_t = Sizes::default().fragments, value_name = "ENTRIES")]
+    pub map_fragments: u32,
+    /// Rules whose denials are counted
+    #[arg(long, env = "FATHOM_MAP_RULE_DENIALS", default_value_t = Sizes::default().rule_denials, value_name = "ENTRIES")]
+    pub map_rule_denials: u32,
+}
+
+/// See [`Config::events`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Events {
+    Connection,
+    Packet,
+}
+
+/// See [`Config::peer_address`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Peer {
+    Backend,
+    Service,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
+}
+
+impl Config {
+    /// What the loader needs to know.
+    pub fn load(&self) -> LoadConfig {
+        LoadConfig {
+            pin_dir: Some(self.place.pin_dir()),
+            replace_incompatible: self.replace_maps,
+            sizes: self.sizes.sizes(),
+            event_policy: match self.events {
+                Events::Connection => EventPolicy::Connection,
+                Events::Packet => EventPolicy::Packet,
+            },
+            report_interval: self.report_interval,
+            peer_address: match self.peer_address {
+                Peer::Backend => PeerAddress::Backend,
+                Peer::Service => PeerAddress::Service,
+            },
+            ..LoadConfig::default()
+        }
+    }
+
+    /// The directory of identity numbers.
+    pub fn identities(&self) -> PathBuf {
+        self.identities.clone().unwrap_or_else(|| self.place.run_dir.join("identities"))
+    }
+
+    /// Whether the socket hooks are wanted, and where if told.
+    pub fn cgroup(&self) -> Option<Option<&Path>> {
+        match self.cgroup.as_deref() {
+            Some(path) if path == Path::new("none") => None,
+            path => Some(path),
+        }
+    }
+
+    /// Port of the first TCP listener: where peers are told to look.
+    pub fn port(&self) -> u16 {
+        let port = |listen: &String| listen.rsplit_once(':')?.1.parse().ok();
+        self.listen.iter().find_map(port).filter(|port| *port != 0).unwrap_or(4244)
+    }
+}
+
+impl MapSizes {
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            events_bytes: self.ring_events,
+            drops_bytes: self.ring_drops,
+            conntrack: self.map_conntrack,
+            services: self.map_services,
+            backends: self.map_backends,
+            affinity: self.map_affinity,
+            sock_rev: self.map_sock_rev,
+            ipcache: self.map_ipcache,
+            policies: self.map_policies,
+            policy_entries: self.map_policy_entries,
+            endpoints: self.map_endpoints,
+            fragments: self.map_fragments,
+            rule_denials: self.map_rule_denials,
+        }
+    }
+}
+
+/// "5s", "1m30s", "250ms".
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no duration: write for example 5s, 1m30s or 250ms");
+    let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(signed).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once(&"fathom-agent").chain(arguments))
+    }
+
+    #[test]
+    fn the_flags_are_consistent_and_the_defaults_are_the_loaders() {
+        Cli::command().debug_assert();
+        let config = parse(&[]).unwrap().run;
+        let wanted = LoadConfig { pin_dir: Some("/sys/fs/bpf/fathom/node".into()), ..LoadConfig::default() };
+        assert_eq!(config.load(), wanted);
+        assert_eq!(config.identities(), Path::new("/run/fathom/identities"));
+        assert_eq!((config.port(), config.cgroup()), (4244, Some(None)));
+    }
+
+    #[test]
+    fn several_listeners_a_cgroup_and_sizes_are_understood() {
+        let config = parse(&[
+            "--listen",
+            "10.0.0.1:4000",
+            "--listen",
+            "127.0.0.1:4244",
+            "--cgroup",
+            "none",
+            "--ring-events",
+            "65536",
+            "--events",
+            "packet",
+            "--report-interval",
+            "1m30s",
+        ])
+        .unwrap()
+        .run;
+        assert_eq!((config.port(), config.listen.len(), config.cgroup()), (4000, 2, None));
+        let load = config.load();
+        assert_eq!(load.sizes.events_bytes, 65_536);
+        assert_eq!((load.event_policy, load.report_interval), (EventPolicy::Packet, Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn slips_are_named() {
+        for (arguments, text) in [
+            (["--report-interval", "5 parsecs"], "5s"),
+            (["--events", "all"], "connection"),
+            (["--mtu", "576"], "1280"),
+            (["--tls-cert-file", "x"], "--tls-key-file"),
+        ] {
+            let error = parse(&arguments).unwrap_err().to_string();
+            assert!(error.contains(text), "{arguments:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn cleanup_takes_only_the_place() {
+        let cli = parse(&["cleanup", "--instance", "x"]).unwrap();
+        let Some(Command::Cleanup(place)) = cli.command else { panic!("cleanup") };
+        assert_eq!(place.pin_dir(), Path::new("/sys/fs/bpf/fathom/x"));
+        assert!(parse(&["cleanup", "--events", "packet"]).is_err());
+    }
+}

@@ -1,0 +1,386 @@
+//! Spawns every task of the agent and waits for the end.
+//!
+//! | task | on | ends when |
+//! |---|---|---|
+//! | `objects`: the source of objects | runtime | told to stop |
+//! | `fathom-control`: the reconciler, the only writer of tables | a thread of its own, since map writes block | told to stop |
+//! | `routes`: routes to other nodes | runtime | told to stop |
+//! | `fathom-reader`: drains the rings | a thread of its own, with the lowest latency there is | after the last drain |
+//! | `cni`: the plugin's socket | runtime | calls in flight have ended, or [`DRAIN`] |
+//! | `flows`: gRPC on TCP and the unix socket | runtime | streams have ended, or [`DRAIN`] |
+//! | `http`: metrics and health | runtime | told to stop |
+//!
+//! Queues between them: deltas from the source (64 batches, [`Feed::new`]); everything else is a watched
+//! value, of which only the newest counts. Nothing the kernel does waits for any of this: at the end programs,
+//! maps and undelivered events stay where they are.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use fathom_api::fathom_v1::Feature;
+use fathom_api::fathom_v1::cni_server::CniServer;
+use fathom_api::serve::{Listeners, TlsFiles};
+use fathom_bpf::load::Datapath as Loaded;
+use fathom_bpf::probe::Features;
+use fathom_identity::LabelFilter;
+use nix::fcntl::{Flock, FlockArg};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use crate::checks;
+use crate::cluster::snapshot::Snapshot;
+use crate::cluster::source::{Delta, Feed, Source};
+use crate::cluster::yaml::YamlDirectory;
+use crate::cni::attachments::Attachments;
+use crate::cni::server::CniService;
+use crate::config::{Cli, Command, Config, Switch};
+use crate::control::devices;
+use crate::control::metrics::ControlMetrics;
+use crate::control::plan::{Planner, ThisNode};
+use crate::control::publish::Publisher;
+use crate::control::reconcile::{Outputs, Parts, PeerNaming, Reconciler};
+use crate::control::registry::DirectoryRegistry;
+use crate::control::report::{ControlFacts, Report, tls_server_name};
+use crate::control::routes;
+use crate::control::transition::Applied;
+use crate::datapath::records::{KernelAccounts, Rings};
+use crate::datapath::{Datapath as _, Kernel};
+use crate::events::StoreSize;
+use crate::pipeline::{Pipeline, PipelineConfig};
+
+/// Open calls have this long to end after SIGTERM.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Does what the command line says; runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What kept the agent from starting, or made it end.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Some(Command::Cleanup(place)) => {
+            log("text");
+            crate::cleanup::cleanup(&place)
+        }
+        Some(Command::Check(config)) => checks::report(&config),
+        None => {
+            log(&cli.run.log_format);
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .context("start the runtime")?;
+            let result = runtime.block_on(Agent::start_and_serve(cli.run));
+            // A blocking call that hangs must not keep the process.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            result
+        }
+    }
+}
+
+fn log(format: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FATHOM_LOG").unwrap_or_else(|_| "info".into());
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if format == "json" { lines.json().init() } else { lines.init() }
+}
+
+/// Keeps a second agent out of the run directory.
+///
+/// # Errors
+/// Another agent has it, or the file cannot be made.
+pub fn lock(run_dir: &Path) -> anyhow::Result<Flock<File>> {
+    let path = run_dir.join("agent.lock");
+    let file = OpenOptions::new().create(true).write(true).truncate(false).open(&path);
+    let file = file.with_context(|| format!("make {}", path.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, error)| anyhow::Error::from(error))
+        .with_context(|| format!("another agent runs with --run-dir {}", run_dir.display()))
+}
+
+/// The parts that outlive the start.
+struct Agent {
+    config: Config,
+    node_name: String,
+    loaded: Arc<Loaded>,
+    pipeline: Arc<Pipeline>,
+    attachments: Arc<Attachments>,
+    stop: CancellationToken,
+}
+
+impl Agent {
+    async fn start_and_serve(config: Config) -> anyhow::Result<()> {
+        let features = Features::probe();
+        checks::refuse_the_impossible(&config, &features)?;
+        checks::say_what_is_missing(&config, &features);
+        let run_dir = &config.place.run_dir;
+        fs::create_dir_all(run_dir).with_context(|| format!("make {}", run_dir.display()))?;
+        let _lock = lock(run_dir)?;
+        let node_name = node_name(&config)?;
+        if config.routes == Switch::On {
+            routes::enable_forwarding().context("switch forwarding on")?;
+        }
+
+        let loaded = Arc::new(Loaded::load(&config.load()).context("load the datapath")?);
+        tracing::info!(kernel = features.kernel, pins = %config.place.pin_dir().display(), "datapath loaded");
+        match checks::cgroup(&config) {
+            Some(cgroup) => {
+                loaded.attach_cgroup(&cgroup).with_context(|| format!("attach to {}", cgroup.display()))?;
+                tracing::info!(cgroup = %cgroup.display(), "services are translated at the socket");
+            }
+            None => {
+                loaded.detach_cgroup().context("detach from the cgroup")?;
+            }
+        }
+        let rings = loaded.reader().context("open the rings")?;
+        let accounts = KernelAccounts::new(loaded.clone(), rings.gauge());
+        let snapshot: Arc<ArcSwap<Snapshot>> = Arc::default();
+        let report: Arc<ArcSwap<Report>> = Arc::default();
+        let facts = control_facts(&loaded, &snapshot, &report, &features, &node_name);
+        let pipeline =
+            Pipeline::new(pipeline_config(&config, &node_name), snapshot.clone(), Arc::new(accounts))
+                .context("--store-size")?
+                .with_facts(Arc::new(facts));
+        let attachments = Attachments::open(run_dir, config.address_rest)
+            .with_context(|| format!("read endpoints in {}", run_dir.display()))?;
+        let agent = Agent {
+            node_name,
+            loaded,
+            pipeline: Arc::new(pipeline),
+            attachments: Arc::new(attachments),
+            stop: CancellationToken::new(),
+            config,
+        };
+        agent.serve(Rings::new(rings), snapshot, report).await
+    }
+
+    async fn serve(
+        self,
+        rings: Rings,
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        report: Arc<ArcSwap<Report>>,
+    ) -> anyhow::Result<()> {
+        // Everything that can be refused is opened before anything is started.
+        let hubble = self.config.place.run_dir.join("hubble.sock");
+        let cni = self.config.place.run_dir.join("cni.sock");
+        let tls = tls_files(&self.config);
+        let flows =
+            Listeners::bind(&self.config.listen, &[hubble], tls.as_ref(), self.config.tls.mode == "off")
+                .await?;
+        let plugin = Listeners::bind(&[], &[cni], None, false).await?;
+        let http = self.listen_http().await?;
+
+        let (feed, deltas) = Feed::new();
+        let (route_list, wanted_routes) = watch::channel(None);
+        let reconciler = self.reconciler(snapshot, report.clone(), route_list)?;
+        ControlMetrics::register(
+            &self.pipeline.registry(),
+            report,
+            feed.status.clone(),
+            self.attachments.clone(),
+        );
+        let reader = self.pipeline.spawn_reader(rings).context("start the reader")?;
+        let control = self.spawn_control(reconciler, deltas)?;
+        let source = self.spawn_source(feed);
+        if self.config.routes == Switch::On {
+            tokio::spawn(routes::keep(wanted_routes, self.stop.clone()));
+        }
+        let (ending, end) = watch::channel(false);
+        let service = CniService {
+            attachments: self.attachments.clone(),
+            node_name: self.node_name.clone(),
+            mtu: self.config.mtu,
+            patience: self.config.cni_wait,
+        };
+        let cni_server = tokio::spawn(plugin.serve(Routes::new(CniServer::new(service)), end.clone(), DRAIN));
+        if let Some(listener) = http {
+            tokio::spawn(crate::http::serve(listener, self.pipeline.http(), end.clone()));
+        }
+        for address in flows.tcp_addresses() {
+            tracing::info!(%address, "serving flows");
+        }
+        self.pipeline.agent_events().agent_started();
+        tracing::info!(node = self.node_name, version = env!("CARGO_PKG_VERSION"), "running");
+
+        let pipeline = self.pipeline.clone();
+        let mut serving = tokio::spawn(async move { pipeline.serve(flows, end, DRAIN).await });
+        // A part that ends by itself ends the agent: half an agent would look like a whole one.
+        let failed = tokio::select! {
+            () = signalled() => None,
+            ended = &mut serving => Some(ended.context("serve flows")?.err().map_or_else(
+                || anyhow::anyhow!("serving ended by itself"), anyhow::Error::from)),
+            ended = source => Some(match ended.context("follow the objects")? {
+                Ok(()) => anyhow::anyhow!("the source of objects ended by itself"),
+                Err(error) => error,
+            }),
+        };
+        tracing::info!("shutting down: programs, maps and undelivered events stay in the kernel");
+        ending.send_replace(true);
+        // The plugin's calls first, while the reconciler can still fulfil them.
+        let _ = cni_server.await;
+        self.stop.cancel();
+        tokio::task::spawn_blocking(move || {
+            if control.join().is_err() {
+                tracing::error!("the reconciler had panicked");
+            }
+            reader.stop();
+        })
+        .await
+        .context("stop the threads")?;
+        if failed.is_none() {
+            serving.await.context("serve flows")??;
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn listen_http(&self) -> anyhow::Result<Option<tokio::net::TcpListener>> {
+        let address = &self.config.metrics_listen;
+        if address.is_empty() {
+            return Ok(None);
+        }
+        let listener = tokio::net::TcpListener::bind(address).await;
+        listener.map(Some).with_context(|| format!("cannot listen on --metrics-listen {address}"))
+    }
+
+    fn reconciler(
+        &self,
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        report: Arc<ArcSwap<Report>>,
+        routes: watch::Sender<Option<routes::Routes>>,
+    ) -> anyhow::Result<Reconciler> {
+        let config = &self.config;
+        let filter = LabelFilter::with_user_rules(&config.labels).context("--labels")?;
+        let registry = Arc::new(DirectoryRegistry::open(&config.identities()).context("open --identities")?);
+        let node =
+            ThisNode { name: self.node_name.as_str().into(), cluster: config.cluster_name.as_str().into() };
+        let kernel = Kernel::new(self.loaded.clone());
+        let contents = kernel.contents().context("read the tables an earlier agent left")?;
+        if !contents.endpoints.is_empty() {
+            tracing::info!(
+                endpoints = contents.endpoints.len(),
+                addresses = contents.addresses.len(),
+                tables = contents.tables.len(),
+                services = contents.services.len(),
+                "taking over what an earlier agent left"
+            );
+        }
+        Ok(Reconciler::new(Parts {
+            planner: Planner::new(node.clone(), filter, registry, &contents),
+            applied: Applied::new(contents),
+            datapath: Box::new(kernel),
+            devices: Box::new(devices::Kernel),
+            attachments: self.attachments.clone(),
+            publisher: Publisher::new(node, snapshot),
+            outputs: Outputs {
+                routes,
+                peers: self.pipeline.peers(),
+                events: self.pipeline.agent_events(),
+                readiness: self.pipeline.readiness(),
+                report,
+            },
+            peers: PeerNaming {
+                cluster: config.cluster_name.clone(),
+                node: self.node_name.clone(),
+                port: config.port(),
+                tls: config.tls.tls_cert_file.is_some(),
+            },
+        }))
+    }
+
+    fn spawn_control(
+        &self,
+        reconciler: Reconciler,
+        deltas: mpsc::Receiver<Vec<Delta>>,
+    ) -> anyhow::Result<JoinHandle<()>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("start the reconciler's runtime")?;
+        let stop = self.stop.clone();
+        std::thread::Builder::new()
+            .name("fathom-control".into())
+            .spawn(move || runtime.block_on(reconciler.run(deltas, stop)))
+            .context("start the reconciler's thread")
+    }
+
+    fn spawn_source(&self, feed: Feed) -> tokio::task::JoinHandle<anyhow::Result<()>> {
+        let source = YamlDirectory {
+            root: self.config.objects.clone(),
+            last_good: Some(self.config.place.run_dir.join("objects")),
+        };
+        tracing::info!("following {}", source.describe());
+        tokio::spawn(Box::new(source).run(feed, self.stop.clone()))
+    }
+}
+
+fn node_name(config: &Config) -> anyhow::Result<String> {
+    if let Some(name) = config.node_name.clone().filter(|name| !name.is_empty()) {
+        return Ok(name);
+    }
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").context("ask for the host's name")?;
+    let host = host.trim();
+    anyhow::ensure!(!host.is_empty() && host != "(none)", "the host has no name: give --node-name");
+    Ok(host.to_owned())
+}
+
+fn pipeline_config(config: &Config, node_name: &str) -> PipelineConfig {
+    let address = config.listen.iter().find(|listen| !listen.is_empty()).cloned().unwrap_or_default();
+    let tls = config.tls.tls_cert_file.is_some();
+    PipelineConfig {
+        size: StoreSize { flows: config.store_size, denials: config.store_denials },
+        lost_interval: config.lost_interval,
+        address,
+        tls_server_name: tls.then(|| tls_server_name(&config.cluster_name, node_name)),
+        ..PipelineConfig::new(&config.cluster_name, node_name)
+    }
+}
+
+fn tls_files(config: &Config) -> Option<TlsFiles> {
+    let tls = &config.tls;
+    let (cert, key): (&PathBuf, &PathBuf) = tls.tls_cert_file.as_ref().zip(tls.tls_key_file.as_ref())?;
+    Some(TlsFiles { cert: cert.clone(), key: key.clone(), client_ca: tls.tls_client_ca_file.clone() })
+}
+
+fn control_facts(
+    loaded: &Arc<Loaded>,
+    snapshot: &Arc<ArcSwap<Snapshot>>,
+    report: &Arc<ArcSwap<Report>>,
+    features: &Features,
+    node_name: &str,
+) -> ControlFacts {
+    let maps = loaded.maps().clone();
+    let feature = |feature: fathom_bpf::probe::Feature| Feature {
+        name: feature.name.to_owned(),
+        available: feature.available,
+        since: feature.since.to_owned(),
+        consequence: feature.consequence.to_owned(),
+        node_name: node_name.to_owned(),
+    };
+    ControlFacts {
+        snapshot: snapshot.clone(),
+        report: report.clone(),
+        denials: Box::new(move || {
+            maps.counters.rule_denials().unwrap_or_else(|error| {
+                tracing::warn!(%error, "what rules denied can't be read");
+                Vec::new()
+            })
+        }),
+        features: features.table().into_iter().map(feature).collect(),
+    }
+}
+
+/// SIGTERM or SIGINT.
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        // Without handlers the signals end the process by themselves.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

@@ -1,35 +1,38 @@
-//! Clients that measure: request/response time, connections per second, bytes per second.
+//! Traffic that is measured: request and response, connections that come and go, bulk.
 //!
-//! Pinned to one CPU when told, because results on several are bimodal: they depend on where the
-//! scheduler happens to put the two ends.
+//! One thread on each side, blocking calls and nothing between them and the kernel: what is timed
+//! is the path. Pinned to one CPU when told, because results on several are bimodal: they depend on
+//! where the scheduler happens to put the two ends.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+mod client;
+mod server;
+
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::connect;
+pub use server::serve;
 
-/// What to measure.
+/// What to measure; each prints one line of numbers.
 #[derive(Debug, Subcommand)]
 pub enum Measure {
     /// one byte there and back on an open connection: prints "p50_ns p99_ns count"
     Rr(To),
     /// connect, one byte there and back, close: prints "p50_ns p99_ns count"
     Crr(To),
-    /// connect only, then close: prints "p50_ns p99_ns count"
+    /// how long connecting takes: prints "p50_ns p99_ns count"; of several targets each in its turn
     Connect(To),
-    /// as many bytes as fit: prints "bytes_per_second 0 bytes"
+    /// as many bytes as arrive: prints "bytes_per_second 0 bytes"
     Bulk(To),
 }
 
 #[derive(Debug, Args)]
 pub struct To {
-    to: SocketAddr,
+    #[arg(required = true)]
+    to: Vec<SocketAddr>,
     #[arg(long, default_value_t = 1000)]
     milliseconds: u64,
     /// pin to this CPU
@@ -41,11 +44,22 @@ pub struct To {
 pub struct Listen {
     #[arg(long)]
     listen: SocketAddr,
+    /// pin to this CPU
     #[arg(long)]
     cpu: Option<usize>,
 }
 
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// A client's first byte says what it wants of its connection.
+mod ask {
+    /// Every byte back, until the client closes.
+    pub const ECHO: u8 = b'e';
+    /// One byte back; the server closes, so that the client's port is free at once.
+    pub const ONCE: u8 = b'o';
+    /// Swallow everything until the client stops, then say how much it was: eight bytes.
+    pub const SWALLOW: u8 = b's';
+}
+
+/// Bytes per call of the bulk measurement.
 const CHUNK: usize = 128 << 10;
 
 /// Measures, and prints one line.
@@ -53,26 +67,16 @@ const CHUNK: usize = 128 << 10;
 /// # Errors
 /// When the other end does not answer.
 pub fn run(measure: Measure) -> Result<()> {
-    match measure {
-        Measure::Rr(to) => {
-            let mut stream = begin(&to)?;
-            timed(&to, || one_byte(&mut stream))
-        }
-        Measure::Crr(to) => {
-            pin(to.cpu)?;
-            timed(&to, || one_byte(&mut connect::tcp(to.to, None, TIMEOUT)?))
-        }
-        Measure::Connect(to) => {
-            pin(to.cpu)?;
-            timed(&to, || connect::tcp(to.to, None, TIMEOUT).map(drop))
-        }
-        Measure::Bulk(to) => bulk(&to),
-    }
-}
-
-fn begin(to: &To) -> Result<TcpStream> {
+    let (Measure::Rr(to) | Measure::Crr(to) | Measure::Connect(to) | Measure::Bulk(to)) = &measure;
     pin(to.cpu)?;
-    connect::tcp(to.to, None, TIMEOUT)
+    let result = match &measure {
+        Measure::Rr(to) => client::round_trips(to),
+        Measure::Crr(to) => client::connections(to),
+        Measure::Connect(to) => client::connects(to),
+        Measure::Bulk(to) => client::bulk(to),
+    };
+    println!("{}", result?);
+    Ok(())
 }
 
 fn pin(cpu: Option<usize>) -> Result<()> {
@@ -82,60 +86,20 @@ fn pin(cpu: Option<usize>) -> Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("pin to CPU {cpu}"))
 }
 
-fn one_byte(stream: &mut TcpStream) -> Result<()> {
-    stream.write_all(b"x").context("ask")?;
-    stream.read_exact(&mut [0]).context("wait for the answer")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn timed(to: &To, mut once: impl FnMut() -> Result<()>) -> Result<()> {
-    let length = Duration::from_millis(to.milliseconds);
-    let mut times = Vec::with_capacity(1 << 20);
-    let begun = Instant::now();
-    while begun.elapsed() < length {
-        let from = Instant::now();
-        once()?;
-        times.push(from.elapsed().as_nanos() as u64);
-    }
-    times.sort_unstable();
-    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
-    println!("{} {} {}", at(50), at(99), times.len());
-    Ok(())
-}
-
-fn bulk(to: &To) -> Result<()> {
-    let mut stream = begin(to)?;
-    let chunk = vec![0; CHUNK];
-    let length = Duration::from_millis(to.milliseconds);
-    let begun = Instant::now();
-    let mut bytes = 0u64;
-    while begun.elapsed() < length {
-        stream.write_all(&chunk).context("push")?;
-        bytes += CHUNK as u64;
-    }
-    println!("{} 0 {bytes}", (bytes as f64 / begun.elapsed().as_secs_f64()) as u64);
-    Ok(())
-}
-
-/// The other end of all measurements: echoes what is one byte, swallows what is more.
-pub fn serve(args: &Listen) -> Result<()> {
-    pin(args.cpu)?;
-    let listener = TcpListener::bind(args.listen).with_context(|| format!("listen on {}", args.listen))?;
-    println!("ready");
-    for stream in listener.incoming().flatten() {
-        // Threads inherit the CPU.
-        std::thread::spawn(move || answer(stream));
-    }
-    Ok(())
-}
-
-fn answer(mut stream: TcpStream) {
-    let _ = stream.set_nodelay(true);
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(1) if stream.write_all(&buffer[..1]).is_ok() => {}
-            Ok(n) if n > 1 => {}
-            _ => return,
+    #[test]
+    fn every_measurement_gets_its_three_numbers() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        std::thread::spawn(move || server::serve_on(&listener));
+        let to = To { to: vec![to, to], milliseconds: 50, cpu: None };
+        for measure in [client::round_trips, client::connections, client::connects, client::bulk] {
+            let line = measure(&to).unwrap();
+            let numbers: Vec<u64> = line.split(' ').map(|n| n.parse().unwrap()).collect();
+            assert!(numbers.len() == 3 && numbers[0] > 0 && numbers[2] > 0, "{line}");
         }
     }
 }

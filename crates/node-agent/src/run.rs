@@ -15,6 +15,7 @@
 //! maps and undelivered events stay where they are.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -84,7 +85,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
 
 fn log(format: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("FATHOM_LOG").unwrap_or_else(|_| "info".into());
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     if format == "json" { lines.json().init() } else { lines.init() }
 }
 

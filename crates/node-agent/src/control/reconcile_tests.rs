@@ -48,12 +48,15 @@ impl Datapath for Shared {
         self.0.lock().unwrap().contents()
     }
 
+    fn swap_tables(&mut self, tables: &[(u32, Table)]) -> Vec<anyhow::Result<()>> {
+        self.0.lock().unwrap().swap_tables(tables)
+    }
+
     pass_on! {
         set_address(address: IpAddr, identity: u32);
         remove_address(address: IpAddr);
         set_prefix(prefix: IpNet, identity: u32);
         remove_prefix(prefix: IpNet);
-        swap_table(identity: u32, table: &Table);
         remove_table(identity: u32);
         set_endpoint(ifindex: u32, entry: EndpointEntry);
         remove_endpoint(ifindex: u32);

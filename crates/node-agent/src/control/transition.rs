@@ -151,11 +151,7 @@ impl Work<'_> {
             world.filter(|(_, n)| **n == reserved::WORLD).map(|(p, n)| (*p, *n)).collect();
         let inherited: BTreeMap<u32, u32> =
             new.iter().map(|(prefix, number)| (*number, around(current, *prefix))).collect();
-        for (identity, table) in self.applied.contents.tables.clone() {
-            if let Some(extended) = extended(&table, &inherited) {
-                self.swap(identity, extended);
-            }
-        }
+        self.swap(extended_all(&self.applied.contents.tables, &inherited));
         // Longest first: until the inner prefix is known, its addresses are not in the outer one either.
         let mut ordered = new;
         ordered.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.prefix_len()));
@@ -258,18 +254,16 @@ impl Work<'_> {
         let single = came_from.iter().filter(|(new, _)| !later.contains(new));
         let single: BTreeMap<u32, u32> =
             single.filter_map(|(new, from)| Some((*new, *from.first()?))).collect();
-        for (identity, table) in known.tables.clone() {
-            if let Some(extended) = extended(&table, &single) {
-                self.swap(identity, extended);
-            }
-        }
+        self.swap(extended_all(&known.tables, &single));
+        let known = &self.applied.contents;
+        let mut first: BTreeMap<u32, Table> = BTreeMap::new();
         for (ifindex, entry) in endpoints.iter().filter(|(_, entry)| !later.contains(&entry.identity)) {
-            let known = &self.applied.contents;
             let old = known.endpoints.get(ifindex).and_then(|old| known.tables.get(&old.identity));
-            if let (false, Some(old)) = (known.tables.contains_key(&entry.identity), old.cloned()) {
-                self.swap(entry.identity, old);
+            if let (false, Some(old)) = (known.tables.contains_key(&entry.identity), old) {
+                first.insert(entry.identity, old.clone());
             }
         }
+        self.swap(first.into_iter().collect());
         later
     }
 
@@ -310,15 +304,18 @@ impl Work<'_> {
         if !tables.is_empty() {
             (self.announce)(self.rules);
         }
-        for (identity, table) in tables {
-            self.swap(identity, table);
-        }
+        self.swap(tables);
     }
 
-    fn swap(&mut self, identity: u32, table: Table) {
-        let result = self.datapath.swap_table(identity, &table);
-        if self.done(result, true) {
-            self.applied.contents.tables.insert(identity, table);
+    fn swap(&mut self, tables: Vec<(u32, Table)>) {
+        if tables.is_empty() {
+            return;
+        }
+        let results = self.datapath.swap_tables(&tables);
+        for ((identity, table), result) in tables.into_iter().zip(results) {
+            if self.done(result, true) {
+                self.applied.contents.tables.insert(identity, table);
+            }
         }
     }
 
@@ -487,6 +484,11 @@ fn around(prefixes: &BTreeMap<IpNet, u32>, prefix: IpNet) -> u32 {
         candidate = outer.supernet();
     }
     reserved::WORLD
+}
+
+/// The tables in which something is to be repeated, with it.
+fn extended_all(tables: &BTreeMap<u32, Table>, inherited: &BTreeMap<u32, u32>) -> Vec<(u32, Table)> {
+    tables.iter().filter_map(|(identity, table)| Some((*identity, extended(table, inherited)?))).collect()
 }
 
 /// The table with every entry of an older number repeated for the number that inherits from it; `None`

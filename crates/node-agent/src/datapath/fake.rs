@@ -57,9 +57,12 @@ impl Datapath for Fake {
         self.step(format!("prefix {prefix} gone"), |c| _ = c.prefixes.remove(&prefix))
     }
 
-    fn swap_table(&mut self, identity: u32, table: &Table) -> anyhow::Result<()> {
-        let copy = table.clone();
-        self.step(format!("table {identity}"), |c| _ = c.tables.insert(identity, copy))
+    fn swap_tables(&mut self, tables: &[(u32, Table)]) -> Vec<anyhow::Result<()>> {
+        let swap = |(identity, table): &(u32, Table)| {
+            let copy = table.clone();
+            self.step(format!("table {identity}"), |c| _ = c.tables.insert(*identity, copy))
+        };
+        tables.iter().map(swap).collect()
     }
 
     fn remove_table(&mut self, identity: u32) -> anyhow::Result<()> {

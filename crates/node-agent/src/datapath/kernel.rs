@@ -86,10 +86,18 @@ impl Datapath for Kernel {
         Ok(())
     }
 
-    fn swap_table(&mut self, identity: u32, table: &Table) -> anyhow::Result<()> {
-        let entries = table_to_kernel(table);
-        let swapped = self.loaded.maps().policy.swap(identity, &entries);
-        swapped.with_context(|| format!("install the policy table of identity {identity}"))
+    fn swap_tables(&mut self, tables: &[(u32, Table)]) -> Vec<anyhow::Result<()>> {
+        let encoded: Vec<_> = tables.iter().map(|(identity, table)| (*identity, table_to_kernel(table))).collect();
+        let policy = &self.loaded.maps().policy;
+        if policy.swap_all(encoded.iter().map(|(identity, entries)| (*identity, &**entries))).is_ok() {
+            return tables.iter().map(|_| Ok(())).collect();
+        }
+        // One does not fit: the others must not suffer for it.
+        let swap = |(identity, entries): &(u32, Vec<_>)| {
+            let swapped = policy.swap(*identity, entries);
+            swapped.with_context(|| format!("install the policy table of identity {identity}"))
+        };
+        encoded.iter().map(swap).collect()
     }
 
     fn remove_table(&mut self, identity: u32) -> anyhow::Result<()> {

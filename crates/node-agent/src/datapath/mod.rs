@@ -61,8 +61,9 @@ pub trait Datapath: Send {
     fn set_prefix(&mut self, prefix: IpNet, identity: u32) -> anyhow::Result<()>;
     fn remove_prefix(&mut self, prefix: IpNet) -> anyhow::Result<()>;
 
-    /// Replaces the whole policy table of an identity.
-    fn swap_table(&mut self, identity: u32, table: &Table) -> anyhow::Result<()>;
+    /// Replaces the whole policy tables of identities, each in one step; says of each how it went. Many at
+    /// once cost hardly more than one: a swap ends with a wait for all packets under way.
+    fn swap_tables(&mut self, tables: &[(u32, Table)]) -> Vec<anyhow::Result<()>>;
     fn remove_table(&mut self, identity: u32) -> anyhow::Result<()>;
 
     fn set_endpoint(&mut self, ifindex: u32, entry: EndpointEntry) -> anyhow::Result<()>;

@@ -1,7 +1,7 @@
 //! The protobuf wire format (<https://protobuf.dev/programming-guides/encoding>): reading fields off
 //! a slice, and writing them to a buffer.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 /// The bytes are not a protobuf message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,9 +61,25 @@ pub(crate) fn field<'a>(rest: &mut &'a [u8]) -> Result<(u32, Content<'a>), WireE
     Ok((number as u32, content))
 }
 
-/// Takes a base-128 number off the front.
+/// Takes a base-128 number off the front. Most are of one byte: keys of low fields, short lengths.
 #[inline]
 pub(crate) fn varint(rest: &mut &[u8]) -> Result<u64, WireError> {
+    match rest {
+        [first, after @ ..] if *first < 0x80 => {
+            let value = u64::from(*first);
+            *rest = after;
+            Ok(value)
+        }
+        [first, second, after @ ..] if *second < 0x80 => {
+            let value = u64::from(*first & 0x7f) | u64::from(*second) << 7;
+            *rest = after;
+            Ok(value)
+        }
+        _ => long_varint(rest),
+    }
+}
+
+fn long_varint(rest: &mut &[u8]) -> Result<u64, WireError> {
     let mut value = 0;
     for (i, &byte) in rest.iter().enumerate().take(10) {
         value |= u64::from(byte & 0x7f) << (7 * i);
@@ -76,6 +92,7 @@ pub(crate) fn varint(rest: &mut &[u8]) -> Result<u64, WireError> {
     Err(if rest.len() < 10 { WireError::Truncated } else { WireError::Varint })
 }
 
+#[inline]
 pub(crate) fn take<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8], WireError> {
     let (taken, after) = rest.split_at_checked(len).ok_or(WireError::Truncated)?;
     *rest = after;
@@ -94,23 +111,48 @@ pub(crate) fn varint_len(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
+/// Appends one byte. Goes by `extend_from_slice`, here as everywhere in the writer: it is inlined
+/// into the caller, which the `BufMut` methods are not.
 #[inline]
-pub(crate) fn put_varint(out: &mut BytesMut, mut value: u64) {
-    while value >= 0x80 {
-        out.put_u8(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.put_u8(value as u8);
+pub(crate) fn put_byte(out: &mut BytesMut, byte: u8) {
+    out.extend_from_slice(&[byte]);
 }
 
-const VARINT: u64 = 0;
-const LEN: u64 = 2;
+#[inline]
+pub(crate) fn put_varint(out: &mut BytesMut, mut value: u64) {
+    if value < 0x80 {
+        return put_byte(out, value as u8);
+    }
+    let mut bytes = [0; 10];
+    let mut len = 0;
+    while value >= 0x80 {
+        bytes[len] = value as u8 | 0x80;
+        value >>= 7;
+        len += 1;
+    }
+    bytes[len] = value as u8;
+    out.extend_from_slice(&bytes[..=len]);
+}
+
+/// Field number and wire type.
+#[inline]
+fn put_key(out: &mut BytesMut, field: u32, wire_type: u32) {
+    let key = field << 3 | wire_type;
+    match key {
+        0..0x80 => put_byte(out, key as u8),
+        0x80..0x4000 => out.extend_from_slice(&[key as u8 | 0x80, (key >> 7) as u8]),
+        _ => put_varint(out, u64::from(key)),
+    }
+}
+
+const VARINT: u32 = 0;
+const LEN: u32 = 2;
 
 /// A number, left out when 0.
 #[inline]
 pub(crate) fn put_number(out: &mut BytesMut, field: u32, value: u64) {
     if value != 0 {
-        put_varint(out, u64::from(field) << 3 | VARINT);
+        put_key(out, field, VARINT);
         put_varint(out, value);
     }
 }
@@ -124,9 +166,9 @@ pub(crate) fn put_int32(out: &mut BytesMut, field: u32, value: i32) {
 /// Text, bytes or an encoded message, written even when empty.
 #[inline]
 pub(crate) fn put_bytes(out: &mut BytesMut, field: u32, value: &[u8]) {
-    put_varint(out, u64::from(field) << 3 | LEN);
+    put_key(out, field, LEN);
     put_varint(out, value.len() as u64);
-    out.put_slice(value);
+    out.extend_from_slice(value);
 }
 
 /// Text, left out when empty.
@@ -141,7 +183,7 @@ pub(crate) fn put_text(out: &mut BytesMut, field: u32, value: &str) {
 /// one byte left free for it; content of 128 bytes and more is moved to make room.
 #[inline]
 pub(crate) fn put_nested(out: &mut BytesMut, field: u32, write: impl FnOnce(&mut BytesMut)) {
-    put_varint(out, u64::from(field) << 3 | LEN);
+    put_key(out, field, LEN);
     put_sized(out, 1, write);
 }
 
@@ -149,14 +191,14 @@ pub(crate) fn put_nested(out: &mut BytesMut, field: u32, write: impl FnOnce(&mut
 #[inline]
 pub(crate) fn put_sized(out: &mut BytesMut, len_bytes: usize, write: impl FnOnce(&mut BytesMut)) {
     let at = out.len();
-    out.put_bytes(0, len_bytes);
+    out.extend_from_slice(&[0; 10][..len_bytes]);
     write(out);
     let len = out.len() - at - len_bytes;
     let needed = varint_len(len as u64);
     if needed != len_bytes {
         let body = at + len_bytes..at + len_bytes + len;
         if needed > len_bytes {
-            out.put_bytes(0, needed - len_bytes);
+            out.extend_from_slice(&[0; 10][..needed - len_bytes]);
         }
         out.copy_within(body, at + needed);
         out.truncate(at + needed + len);
@@ -198,7 +240,7 @@ mod tests {
         #[test]
         fn content_of_any_size_gets_the_shortest_length(len in 0usize..40_000, reserved in 1usize..4) {
             let mut out = BytesMut::from(&b"before"[..]);
-            put_sized(&mut out, reserved, |out| out.put_bytes(7, len));
+            put_sized(&mut out, reserved, |out| out.extend_from_slice(&vec![7; len]));
             let mut rest = &out[6..];
             prop_assert_eq!(varint(&mut rest), Ok(len as u64));
             prop_assert_eq!(out.len(), 6 + varint_len(len as u64) + len);

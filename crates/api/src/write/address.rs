@@ -3,7 +3,9 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
+
+use crate::wire::put_byte;
 
 /// "10.0.0.1", "fd00::1" (RFC 5952).
 #[inline]
@@ -13,7 +15,7 @@ pub(super) fn put_ip(out: &mut BytesMut, ip: IpAddr) {
             let octets = v4.octets();
             put_decimal(out, octets[0]);
             for octet in &octets[1..] {
-                out.put_u8(b'.');
+                put_byte(out, b'.');
                 put_decimal(out, *octet);
             }
         }
@@ -36,17 +38,17 @@ pub(super) fn put_mac(out: &mut BytesMut, mac: [u8; 6]) {
         text[3 * i] = HEX[usize::from(byte >> 4)];
         text[3 * i + 1] = HEX[usize::from(byte & 15)];
     }
-    out.put_slice(&text);
+    out.extend_from_slice(&text);
 }
 
 fn put_decimal(out: &mut BytesMut, value: u8) {
     if value >= 100 {
-        out.put_u8(b'0' + value / 100);
+        put_byte(out, b'0' + value / 100);
     }
     if value >= 10 {
-        out.put_u8(b'0' + value / 10 % 10);
+        put_byte(out, b'0' + value / 10 % 10);
     }
-    out.put_u8(b'0' + value % 10);
+    put_byte(out, b'0' + value % 10);
 }
 
 #[cfg(test)]

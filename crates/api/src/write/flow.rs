@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 use super::address::{put_ip, put_mac, put_socket};
 use super::mask::Mask;
@@ -12,7 +12,7 @@ use super::parts::{Facts, FlowParts, L4, Policies};
 use crate::facts::FACTS_TYPE;
 use crate::flow::{IpVersion, TrafficDirection};
 use crate::names::summary::Summary;
-use crate::wire::{put_bytes, put_int32, put_nested, put_number, put_sized, put_text};
+use crate::wire::{put_byte, put_bytes, put_int32, put_nested, put_number, put_sized, put_text};
 
 /// Bytes that a flow's length usually takes: 128 bytes to 16 KiB.
 const FLOW_LEN_BYTES: usize = 2;
@@ -21,9 +21,9 @@ const FLOW_LEN_BYTES: usize = 2;
 /// would write for the same message. `mask` chooses the flow's fields; the response's own `node_name`
 /// and `time` are always there. Allocates only when `out` must grow.
 pub fn flow_response(out: &mut BytesMut, flow: &FlowParts<'_>, mask: &Mask) {
-    out.put_u8(1 << 3 | 2);
+    put_byte(out, 1 << 3 | 2);
     put_sized(out, FLOW_LEN_BYTES, |out| put_flow(out, flow, mask));
-    out.put_slice(&flow.node.response_name);
+    out.extend_from_slice(&flow.node.response_name);
     put_nested(out, 1001, |out| put_time(out, flow.time_ns));
 }
 
@@ -104,7 +104,7 @@ fn put_event(to: &mut Fields<'_>, flow: &FlowParts<'_>) {
     to.number(32, flow.socket_cookie);
     to.number(33, flow.cgroup_id);
     if let Some(uuid) = flow.uuid {
-        to.nested(34, |out| out.put_slice(&uuid.text()));
+        to.nested(34, |out| out.extend_from_slice(&uuid.text()));
     }
     to.int32(36, flow.trace_reason);
 }
@@ -112,7 +112,7 @@ fn put_event(to: &mut Fields<'_>, flow: &FlowParts<'_>) {
 /// Fields from 37 up: the node, the policies, the text, the extension.
 fn put_decision(to: &mut Fields<'_>, flow: &FlowParts<'_>) {
     if to.mask.wants(37) {
-        to.out.put_slice(&flow.node.labels);
+        to.out.extend_from_slice(&flow.node.labels);
     }
     to.message(41, Some(&flow.node.emitter));
     put_policies(to, &flow.policies);
@@ -253,7 +253,7 @@ impl Fields<'_> {
         }
         match self.mask.part(field) {
             None => put_bytes(self.out, field, body),
-            Some(_) => self.nested(field, |out| out.put_slice(body)),
+            Some(_) => self.nested(field, |out| out.extend_from_slice(body)),
         }
     }
 

@@ -1,5 +1,5 @@
 //! Packets of every kind, and a rig that runs them through `from_pod` and `to_pod`.
-#![allow(dead_code)] // each test binary uses its own part
+#![allow(dead_code, unused_imports)] // each test binary uses its own part
 
 pub mod checksum;
 pub mod frame;

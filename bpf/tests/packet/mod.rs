@@ -3,6 +3,7 @@
 
 pub mod checksum;
 pub mod frame;
+pub mod random;
 pub mod rig;
 pub mod table;
 

@@ -2,11 +2,11 @@
 
 use fathom_bpf::abi::{ENDPOINT_READY, policy_verdict as pv};
 
+use crate::packet::random::Random;
 use crate::packet::table::{IN, OUT, enforced, entry};
 use crate::packet::{
     ACK, FIN, Frame, PEER_IDENTITY, PSH, RST, Rig, SCTP, SYN, TCP, UDP, WORLD4, WORLD6, at, families, ip,
 };
-use crate::random::Random;
 
 const VIP4: &str = "10.96.0.10";
 const VIP6: &str = "fd00:96::10";

@@ -14,7 +14,6 @@ mod packet;
 
 mod corpus;
 mod judge;
-mod random;
 
 use std::time::{Duration, Instant};
 
@@ -22,8 +21,8 @@ use fathom_bpf::load::{EventPolicy, Program};
 use fathom_bpf::testing;
 
 use packet::Rig;
+use packet::random::Random;
 use packet::rig::LOOPBACK;
-use random::Random;
 
 /// Packets between two changes of the tables and two looks at the ledger.
 const BATCH: usize = 256;

@@ -1,0 +1,72 @@
+//! The command line.
+
+use anyhow::{Result, ensure};
+use clap::{Args, Parser, Subcommand};
+use nix::unistd::geteuid;
+
+use crate::{services, suite, traffic};
+
+/// Measures what Fathom costs, and prints one "name value unit" line per figure
+#[derive(Debug, Parser)]
+#[command(name = "fathom-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// everything, then a table of aims and results; runs the benchmarks of the other crates as well
+    All {
+        #[command(flatten)]
+        effort: Effort,
+        /// the results as JSON on standard output; everything else then goes to standard error
+        #[arg(long)]
+        json: bool,
+        /// leave out the parts not named: datapath, traffic, services, agent, relay
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+    },
+    /// request/response, connections and bulk between two pods, with Fathom and without; the agent's cost
+    Traffic {
+        #[command(flatten)]
+        effort: Effort,
+        /// Fathom in neither lab: how far apart two equal labs measure
+        #[arg(long)]
+        null: bool,
+    },
+    /// connecting to ClusterIPs: the socket hook beside kube-proxy's iptables rules
+    Services {
+        #[command(flatten)]
+        effort: Effort,
+    },
+}
+
+/// How much is done.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Effort {
+    /// fewer and shorter rounds: a rough answer in about two minutes
+    #[arg(long)]
+    pub quick: bool,
+}
+
+impl Effort {
+    /// One or the other.
+    pub fn of<T>(self, quick: T, full: T) -> T {
+        if self.quick { quick } else { full }
+    }
+}
+
+/// Runs what the command line asks for.
+///
+/// # Errors
+/// Whatever went wrong, for people to read. An aim that is missed is no error.
+pub fn run() -> Result<()> {
+    let command = Cli::parse().command;
+    ensure!(geteuid().is_root(), "benchmarks need root: kernel programs, network namespaces");
+    match command {
+        Command::All { effort, json, only } => suite::run(effort, json, &only),
+        Command::Traffic { effort, null } => traffic::run(effort, null),
+        Command::Services { effort } => services::run(effort),
+    }
+}

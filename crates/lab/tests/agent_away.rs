@@ -6,10 +6,11 @@
 mod support;
 
 use fathom_api::fathom_v1::NodeLedger;
+use fathom_api::observer::GetFlowsRequest;
 use fathom_lab::spec::{PodSpec, Spec};
 use fathom_lab::{Lab, Source};
 use support::want::Want;
-use support::{Stream, answered, denied, eventually, tools, unique};
+use support::{Stream, answered, denied, eventually, eventually_at_least, tools, unique};
 
 const POLICY: &str = "apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -73,16 +74,20 @@ fn a_killed_agent_takes_neither_enforcement_nor_connections_nor_events_with_it()
 
     lab.start_agent("node-a").unwrap();
     let stream = Stream::of_node(&lab, "node-a");
-    let history = lab.flows(
-        &Source::Node("node-a".into()),
-        fathom_api::observer::GetFlowsRequest { number: 4096, ..Default::default() },
-    );
-    let history: Vec<_> = history.unwrap().into_iter().filter_map(fathom_lab::flow_of).collect();
-    let count = |want: &Want| history.iter().filter(|f| want.matches(f)).count();
     // What happened while it was away is there: twenty connections, seen leaving and arriving.
-    assert!(count(&Want::forwarded("neighbour", "server").protocol("TCP").ingress()) >= 20);
-    assert!(count(&Want::forwarded("neighbour", "server").protocol("TCP").egress()) >= 20);
-    assert!(count(&Want::dropped("stranger", "server")) >= 1);
+    let kept = |want: &Want| {
+        let all = GetFlowsRequest { number: 4096, ..Default::default() };
+        let history = lab.flows(&Source::Node("node-a".into()), all).unwrap();
+        history.into_iter().filter_map(fathom_lab::flow_of).filter(|f| want.matches(f)).count()
+    };
+    let connection = Want::forwarded("neighbour", "server").protocol("TCP");
+    for (want, number) in [
+        (connection.clone().ingress(), 20),
+        (connection.egress(), 20),
+        (Want::dropped("stranger", "server"), 1),
+    ] {
+        eventually_at_least(number, &format!("{want:?}"), || kept(&want));
+    }
 
     // And after it came back everything is as before.
     let mark = stream.mark();

@@ -40,6 +40,8 @@ enum Command {
         #[arg(long = "lab")]
         name: Option<String>,
     },
+    /// starts, stops or kills a node's agent
+    Agent(AgentArgs),
     /// runs a command in a place of a lab: a node, a pod, internet, control
     Exec(ExecArgs),
     /// the demo that `make demo` plays
@@ -92,6 +94,17 @@ struct UpArgs {
 }
 
 #[derive(Debug, Args)]
+struct AgentArgs {
+    /// the lab, when more than one is up
+    #[arg(long = "lab")]
+    name: Option<String>,
+    /// kill is `kill -9`
+    #[arg(value_parser = ["start", "stop", "kill"])]
+    action: String,
+    node: String,
+}
+
+#[derive(Debug, Args)]
 struct ExecArgs {
     /// the lab, when more than one is up
     #[arg(long = "lab")]
@@ -127,6 +140,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Up(args) => up(&args),
         Command::Down { name } => lab::down(&name),
         Command::Status { name } => return status(name),
+        Command::Agent(args) => agent(&args),
         Command::Exec(args) => exec(&args),
         Command::Demo { demo: Demo::Up } => demo::up(),
         Command::Demo { demo: Demo::Down } => demo::down(),
@@ -178,6 +192,15 @@ fn say(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
+fn agent(args: &AgentArgs) -> Result<()> {
+    let lab = Lab::attach(&the_one(args.name.as_deref())?, Tools::own()?)?;
+    match args.action.as_str() {
+        "start" => lab.start_agent(&args.node),
+        "stop" => lab.stop_agent(&args.node),
+        _ => lab.kill_agent(&args.node),
+    }
+}
+
 fn exec(args: &ExecArgs) -> Result<()> {
     let lab = Lab::attach(&the_one(args.name.as_deref())?, Tools::own()?)?;
     let (program, arguments) = args.line.split_first().context("no command named")?;
@@ -191,7 +214,8 @@ fn the_one(name: Option<&str>) -> Result<String> {
     if let Some(name) = name {
         return Ok(name.to_owned());
     }
-    let names = lab::names();
+    // Labs of tests and benchmarks come and go: they are nobody's choice.
+    let names: Vec<String> = lab::names().into_iter().filter(|name| !lab::is_ephemeral(name)).collect();
     match names.as_slice() {
         [one] => Ok(one.clone()),
         [] => bail!("no lab is up"),

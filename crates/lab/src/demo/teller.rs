@@ -56,7 +56,7 @@ impl Teller {
         let output = Command::new(&self.cli)
             .args(arguments)
             .args(["--server", &server])
-            .args(if self.colour { ["--color", "always"] } else { ["--color", "never"] })
+            .env(if self.colour { "CLICOLOR_FORCE" } else { "NO_COLOR" }, "1")
             .output()
             .with_context(|| format!("start {}", self.cli.display()))?;
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -49,6 +49,11 @@ pub fn leftovers() -> Vec<String> {
         .collect()
 }
 
+/// Whether a lab lives only as long as the process that made it.
+pub fn is_ephemeral(name: &str) -> bool {
+    matches!(State::read(&Layout::new(name)), Ok(Some(State { owner: Some(_), .. })))
+}
+
 impl Lab {
     /// Takes this lab down.
     ///

@@ -26,7 +26,7 @@ use crate::layout::{Layout, Place};
 use crate::objects::Objects;
 use crate::spec::Spec;
 
-pub use down::{down, leftovers};
+pub use down::{down, is_ephemeral, leftovers};
 pub use events::{Follow, Source, flow_of};
 pub use exec::{Output, Where};
 pub use guard::guard;

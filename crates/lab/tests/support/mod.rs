@@ -114,3 +114,15 @@ pub fn eventually(what: &str, mut yes: impl FnMut() -> bool) {
         panic!("{error:#}");
     }
 }
+
+/// Counts until there are enough; says how many there were otherwise.
+#[track_caller]
+pub fn eventually_at_least(enough: usize, what: &str, mut count: impl FnMut() -> usize) {
+    let counted = fathom_lab::machine::wait::until(what, SEEN_WITHIN, || {
+        let found = count();
+        Ok(if found >= enough { Ok(()) } else { Err(format!("{found} of {enough}")) })
+    });
+    if let Err(error) = counted {
+        panic!("{error:#}");
+    }
+}

@@ -98,7 +98,7 @@ fn restore(lab: &Lab, count: usize) -> Result<()> {
     let path = lab.layout().dir.join("kube-proxy.rules");
     std::fs::write(&path, kube_proxy::rules(count, &backends, &pods))
         .with_context(|| format!("write {}", path.display()))?;
-    let line = ["iptables-restore", "-w", &path.to_string_lossy()];
+    let line = ["iptables-restore", &path.to_string_lossy()];
     lab.exec(NODE, Where::Inside, &line).and_then(|output| output.ok()).map(drop)
 }
 

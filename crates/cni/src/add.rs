@@ -64,12 +64,20 @@ async fn build(
     };
     agent.activate(activation).await?;
     host::bring_up(handle, &wiring, index).await?;
+    wire::awake(handle, &wiring.host_interface).await?;
+    let name = wiring.pod_interface.clone();
+    netns.inside(move || async move { wire::awake(&wire::connect()?, &name).await }).await?;
     Ok(wiring)
 }
 
 /// The specification wants an error when the name is taken, or when this attachment was added
 /// before; asked first, so that the error path has nothing to do with whoever was there.
-async fn refuse_if_taken(config: &Config, netns: &Netns, target: &Target, handle: &Handle) -> Result<(), Error> {
+async fn refuse_if_taken(
+    config: &Config,
+    netns: &Netns,
+    target: &Target,
+    handle: &Handle,
+) -> Result<(), Error> {
     let label = target.attachment.alias(&config.network);
     if host::labelled(handle).await?.iter().any(|(_, alias)| *alias == label) {
         return Err(Error::new(Code::InterfaceExists, format!("{label} is wired already")));
@@ -107,7 +115,9 @@ fn plan(target: &Target, answer: &api::AllocateResponse) -> Result<Wiring, Error
         .map(|text| text.parse::<IpAddr>().map_err(|_| bad(format!("no gateway in {text:?}"))))
         .collect::<Result<Vec<_>, _>>()?;
     let first = addresses.first().ok_or_else(|| bad("no address at all".into()))?.addr();
-    if let Some(lonely) = addresses.iter().find(|a| !gateways.iter().any(|g| g.is_ipv4() == a.addr().is_ipv4())) {
+    if let Some(lonely) =
+        addresses.iter().find(|a| !gateways.iter().any(|g| g.is_ipv4() == a.addr().is_ipv4()))
+    {
         return Err(bad(format!("no gateway for {lonely}")));
     }
     if !crate::attachment::is_interface_name(&answer.host_interface) {

@@ -10,12 +10,14 @@ pub mod pod;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use rtnetlink::{Handle, RouteMessageBuilder};
+use tokio::time::Instant;
 
 use crate::error::{Code, Error};
 
@@ -71,8 +73,8 @@ pub fn macs(first: IpAddr) -> (Mac, Mac) {
 
 /// A netlink connection in the calling thread's network namespace.
 pub fn connect() -> Result<Handle, Error> {
-    let (connection, handle, _) =
-        rtnetlink::new_connection().map_err(|e| Error::new(Code::Io, "cannot open a netlink socket").because(e))?;
+    let (connection, handle, _) = rtnetlink::new_connection()
+        .map_err(|e| Error::new(Code::Io, "cannot open a netlink socket").because(e))?;
     tokio::spawn(connection);
     Ok(handle)
 }
@@ -93,6 +95,22 @@ pub async fn require(handle: &Handle, name: &str) -> Result<LinkMessage, Error> 
     link.ok_or_else(|| Error::new(Code::Netlink, format!("device {name} is gone")))
 }
 
+/// How long a device may take to come up before we stop waiting for it.
+const AWAKE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Waits until packets pass through a device. The kernel gives it its queue some time after both ends
+/// are up, on a busy machine a tenth of a second, and until then drops everything without a trace: a
+/// pod's first connection would wait a second for TCP to try again. A device that stays asleep is not
+/// ours to judge.
+pub async fn awake(handle: &Handle, name: &str) -> Result<(), Error> {
+    let deadline = Instant::now() + AWAKE_WITHIN;
+    let asleep = |a: &LinkAttribute| matches!(a, LinkAttribute::Qdisc(queue) if queue == "noop");
+    while require(handle, name).await?.attributes.iter().any(asleep) && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
+}
+
 /// A device's Ethernet address, when it has one.
 pub fn mac_of(link: &LinkMessage) -> Option<Mac> {
     link.attributes.iter().find_map(|a| match a {
@@ -102,7 +120,12 @@ pub fn mac_of(link: &LinkMessage) -> Option<Mac> {
 }
 
 /// Routes to `destination` exactly, out of device `index`, in the main table.
-pub async fn has_route(handle: &Handle, index: u32, destination: IpNet, gateway: Option<IpAddr>) -> Result<bool, Error> {
+pub async fn has_route(
+    handle: &Handle,
+    index: u32,
+    destination: IpNet,
+    gateway: Option<IpAddr>,
+) -> Result<bool, Error> {
     let query = if destination.addr().is_ipv4() {
         RouteMessageBuilder::<std::net::Ipv4Addr>::new().build()
     } else {

@@ -36,7 +36,8 @@ pub async fn configure(handle: &Handle, wiring: &Wiring) -> Result<(), Error> {
         request.execute().await.map_err(|e| failed(&format!("add address {net} to {name}"), &e))?;
     }
     for gateway in &wiring.gateways {
-        let neighbour = handle.neighbours().add(index, *gateway).link_layer_address(&wiring.host_mac.0).replace();
+        let neighbour =
+            handle.neighbours().add(index, *gateway).link_layer_address(&wiring.host_mac.0).replace();
         neighbour.execute().await.map_err(|e| failed(&format!("add neighbour {gateway} on {name}"), &e))?;
         let route = match gateway {
             IpAddr::V4(v4) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()

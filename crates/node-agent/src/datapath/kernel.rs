@@ -87,7 +87,8 @@ impl Datapath for Kernel {
     }
 
     fn swap_tables(&mut self, tables: &[(u32, Table)]) -> Vec<anyhow::Result<()>> {
-        let encoded: Vec<_> = tables.iter().map(|(identity, table)| (*identity, table_to_kernel(table))).collect();
+        let encoded: Vec<_> =
+            tables.iter().map(|(identity, table)| (*identity, table_to_kernel(table))).collect();
         let policy = &self.loaded.maps().policy;
         if policy.swap_all(encoded.iter().map(|(identity, entries)| (*identity, &**entries))).is_ok() {
             return tables.iter().map(|_| Ok(())).collect();

@@ -32,7 +32,7 @@ lint: ## formatting, clippy, boundaries between the rooms
 bench: ## the benchmarks of SPECIFICATION.md (root, takes minutes)
 	@ci/bootstrap --extras
 	cargo build --release --workspace --bins
-	cargo bench --workspace
+	target/release/fathom-bench all
 
 verifier: ## instructions processed per program on this kernel (root)
 	@ci/bootstrap

@@ -33,15 +33,15 @@ FATHOM_CONFIG(__u8, cfg_sock_netns_cookie, 0);
 FATHOM_CONFIG(__u8, cfg_peer_address_service, 0);
 
 #define PROCEED 1
-#define REFUSE 0
+#define REFUSE  0
 
 #define ECONNREFUSED 111
 
-#define IPPROTO_TCP 6
-#define IPPROTO_UDP 17
+#define IPPROTO_TCP   6
+#define IPPROTO_UDP   17
 #define IPPROTO_MPTCP 262
 
-#define ETH_P_IP 0x0800
+#define ETH_P_IP   0x0800
 #define ETH_P_IPV6 0x86dd
 
 /* Public number of the translation point "after the choice, forward". */
@@ -50,7 +50,7 @@ FATHOM_CONFIG(__u8, cfg_peer_address_service, 0);
 /* How long an unconnected UDP socket keeps its backend after the last datagram, as conntrack would. */
 #define UDP_STICKY_NS (60 * NSEC_PER_SEC)
 
-#define AFFINITY_BY_NETNS 1
+#define AFFINITY_BY_NETNS  1
 #define AFFINITY_BY_SOCKET 2
 
 /* Where a socket wants to go, in the form of the service table. */

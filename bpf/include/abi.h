@@ -15,15 +15,14 @@
 
 #define FATHOM_ABI_VERSION 1
 
-#define FATHOM_ASSERT_SIZE(type, bytes) \
-	_Static_assert(sizeof(type) == (bytes), "size of " #type)
+#define FATHOM_ASSERT_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), "size of " #type)
 
 /* ---- enums: X(NAME, number) --------------------------------------------- */
 
 /* What a record describes. */
 #define FATHOM_EVENT_KINDS(X) \
-	X(FLOW, 1)  /* a decision about a packet at tc */ \
-	X(SOCK, 2)  /* a service → backend choice at a socket call */
+	X(FLOW, 1) /* a decision about a packet at tc */ \
+	X(SOCK, 2) /* a service → backend choice at a socket call */
 
 /* Relative to the local endpoint. */
 #define FATHOM_DIRECTIONS(X) \
@@ -45,24 +44,24 @@
 
 /* Conntrack state of the packet. */
 #define FATHOM_CT_STATES(X) \
-	X(UNKNOWN, 0)     /* not tracked, or dropped before the look-up */ \
+	X(UNKNOWN, 0) /* not tracked, or dropped before the look-up */ \
 	X(NEW, 1) \
 	X(ESTABLISHED, 2) \
 	X(REPLY, 3) \
-	X(RELATED, 4)     /* ICMP error about a tracked connection */ \
-	X(REOPENED, 5)    /* SYN on a closed or expired entry */
+	X(RELATED, 4)  /* ICMP error about a tracked connection */ \
+	X(REOPENED, 5) /* SYN on a closed or expired entry */
 
 /* Why an event was written. */
 #define FATHOM_TRIGGERS(X) \
 	X(NONE, 0) \
-	X(NEW, 1)         /* first packet of a connection */ \
-	X(FLAGS, 2)       /* established: the SYN-ACK, or the first packet back where there is none */ \
-	X(CLOSE, 3)       /* FIN or RST */ \
-	X(TIMEOUT, 4)     /* the entry was found expired */ \
-	X(INTERVAL, 5)    /* report interval of a long-lived connection */ \
-	X(PACKET, 6)      /* --events packet */ \
+	X(NEW, 1)     /* first packet of a connection */ \
+	X(FLAGS, 2)   /* established: the SYN-ACK, or the first packet back where there is none */ \
+	X(CLOSE, 3)   /* FIN or RST */ \
+	X(TIMEOUT, 4) /* the entry was found expired */ \
+	X(INTERVAL, 5) /* report interval of a long-lived connection */ \
+	X(PACKET, 6)   /* --events packet */ \
 	X(DROP, 7) \
-	X(REJUDGED, 8)    /* the verdict changed under a live connection */
+	X(REJUDGED, 8) /* the verdict changed under a live connection */
 
 /* Drop reasons; numbers of the public DropReason enum. 0 = none. */
 #define FATHOM_DROP_REASONS(X) \
@@ -101,34 +100,34 @@
 #define FATHOM_LEDGER_STAGES(X) \
 	X(PACKETS_SEEN, 0)       /* packets that entered from_pod or to_pod */ \
 	X(PACKETS_AGGREGATED, 1) /* of these: accounted in conntrack, no event of their own */ \
-	X(PACKETS_PASSED_UNTRACKED, 2) /* ARP, neighbour and listener discovery: let through, never an event */ \
-	X(EVENTS_EMITTED, 3)     /* attempts on the events lane = delivered + lost */ \
-	X(EVENTS_LOST, 4)        /* events lane was full */ \
-	X(DROPS_EMITTED, 5)      /* attempts on the drop lane */ \
-	X(DROPS_LOST, 6)         /* drop lane was full */ \
+	X(PACKETS_PASSED_UNTRACKED, 2) /* ARP, neighbour and listener discovery: no event */ \
+	X(EVENTS_EMITTED, 3)           /* attempts on the events lane = delivered + lost */ \
+	X(EVENTS_LOST, 4)              /* events lane was full */ \
+	X(DROPS_EMITTED, 5)            /* attempts on the drop lane */ \
+	X(DROPS_LOST, 6)               /* drop lane was full */ \
 	X(CT_CREATED, 7) \
 	X(CT_INSERT_FAILED, 8) \
-	X(CT_EXPIRED, 9)         /* found expired on look-up */ \
-	X(CT_REJUDGED, 10)       /* looked at again because the revision moved */ \
+	X(CT_EXPIRED, 9)   /* found expired on look-up */ \
+	X(CT_REJUDGED, 10) /* looked at again because the revision moved */ \
 	X(SOCK_TRANSLATED, 11) \
 	X(SOCK_NO_BACKEND, 12) \
-	X(TC_TRANSLATED, 13)     /* packets rewritten to a backend at tc */ \
-	X(TC_REVERSED, 14)       /* replies rewritten to the frontend at tc */ \
-	X(SOCK_REV_FAILED, 15)   /* reverse entry of a UDP translation not stored */ \
-	X(PACKETS_REPORTED, 16)  /* packets with a record of their own attempted, on either lane */ \
-	X(EVENTS_TIMEOUT, 17)    /* of EVENTS_EMITTED: left-over counters of an ended entry, no packet's own */ \
-	X(SOCK_EMITTED, 18)      /* of EVENTS_EMITTED and DROPS_EMITTED: by socket hooks */
+	X(TC_TRANSLATED, 13)    /* packets rewritten to a backend at tc */ \
+	X(TC_REVERSED, 14)      /* replies rewritten to the frontend at tc */ \
+	X(SOCK_REV_FAILED, 15)  /* reverse entry of a UDP translation not stored */ \
+	X(PACKETS_REPORTED, 16) /* packets with a record of their own attempted, on either lane */ \
+	X(EVENTS_TIMEOUT, 17)   /* of EVENTS_EMITTED: left-over counters of an ended entry */ \
+	X(SOCK_EMITTED, 18)     /* of EVENTS_EMITTED and DROPS_EMITTED: by socket hooks */
 
 #define FATHOM_LEDGER_SLOTS 32
 
-#define FATHOM_ENUM_KIND(n, v) EVENT_KIND_##n = (v),
-#define FATHOM_ENUM_DIR(n, v) DIR_##n = (v),
+#define FATHOM_ENUM_KIND(n, v)    EVENT_KIND_##n = (v),
+#define FATHOM_ENUM_DIR(n, v)     DIR_##n = (v),
 #define FATHOM_ENUM_VERDICT(n, v) VERDICT_##n = (v),
-#define FATHOM_ENUM_OBS(n, v) OBS_##n = (v),
-#define FATHOM_ENUM_CT(n, v) CT_##n = (v),
+#define FATHOM_ENUM_OBS(n, v)     OBS_##n = (v),
+#define FATHOM_ENUM_CT(n, v)      CT_##n = (v),
 #define FATHOM_ENUM_TRIGGER(n, v) TRIGGER_##n = (v),
-#define FATHOM_ENUM_DROP(n, v) DROP_##n = (v),
-#define FATHOM_ENUM_LEDGER(n, v) LEDGER_##n = (v),
+#define FATHOM_ENUM_DROP(n, v)    DROP_##n = (v),
+#define FATHOM_ENUM_LEDGER(n, v)  LEDGER_##n = (v),
 
 enum event_kind { FATHOM_EVENT_KINDS(FATHOM_ENUM_KIND) };
 enum direction { FATHOM_DIRECTIONS(FATHOM_ENUM_DIR) };
@@ -142,69 +141,69 @@ enum ledger_stage { FATHOM_LEDGER_STAGES(FATHOM_ENUM_LEDGER) };
 /* ---- records ------------------------------------------------------------- */
 
 /* event.flags */
-#define EVENT_F_REPLY        (1 << 0) /* against the direction the connection was opened in */
-#define EVENT_F_REPLY_KNOWN  (1 << 1) /* conntrack knew; else EVENT_F_REPLY means nothing */
-#define EVENT_F_FRAGMENT     (1 << 2)
-#define EVENT_F_TRANSLATED   (1 << 3) /* destination (or, on a reply, source) was rewritten at tc */
-#define EVENT_F_POLICY       (1 << 4) /* policy was enforced in this direction and decided here */
-#define EVENT_F_NO_L4        (1 << 5) /* ports are unknown, not zero */
-#define EVENT_F_LOCAL_HOST   (1 << 6) /* allowed because the peer is this node */
-#define EVENT_F_NO_IP        (1 << 7) /* addresses are unknown: the packet broke off earlier */
+#define EVENT_F_REPLY       (1 << 0) /* against the direction the connection was opened in */
+#define EVENT_F_REPLY_KNOWN (1 << 1) /* conntrack knew; else EVENT_F_REPLY means nothing */
+#define EVENT_F_FRAGMENT    (1 << 2)
+#define EVENT_F_TRANSLATED  (1 << 3) /* destination (or, on a reply, source) was rewritten at tc */
+#define EVENT_F_POLICY      (1 << 4) /* policy was enforced in this direction and decided here */
+#define EVENT_F_NO_L4       (1 << 5) /* ports are unknown, not zero */
+#define EVENT_F_LOCAL_HOST  (1 << 6) /* allowed because the peer is this node */
+#define EVENT_F_NO_IP       (1 << 7) /* addresses are unknown: the packet broke off earlier */
 
 /* event.match: how the deciding policy key matched; public policy_match_type. */
-#define MATCH_NONE 0
-#define MATCH_L3_ONLY 1
-#define MATCH_L3_L4 2
-#define MATCH_L4_ONLY 3
-#define MATCH_ALL 4
-#define MATCH_L3_PROTO 5
+#define MATCH_NONE       0
+#define MATCH_L3_ONLY    1
+#define MATCH_L3_L4      2
+#define MATCH_L4_ONLY    3
+#define MATCH_ALL        4
+#define MATCH_L3_PROTO   5
 #define MATCH_PROTO_ONLY 6
 
 /* event.lane */
 #define LANE_EVENTS 0
-#define LANE_DROPS 1
+#define LANE_DROPS  1
 
 /*
  * One decision. Sequence numbers count per CPU and lane (tc and socket hooks
  * apart), lost records included, so a gap is a loss.
  */
 struct event {
-	__u8 version;		/* FATHOM_ABI_VERSION */
-	__u8 kind;		/* enum event_kind */
-	__u16 len;		/* bytes, this header and any tail */
-	__u32 seq;		/* wraps */
-	__u64 time_ns;		/* CLOCK_BOOTTIME */
-	__u8 saddr[16];		/* as seen by the policy decision: after translation */
+	__u8 version;   /* FATHOM_ABI_VERSION */
+	__u8 kind;      /* enum event_kind */
+	__u16 len;      /* bytes, this header and any tail */
+	__u32 seq;      /* wraps */
+	__u64 time_ns;  /* CLOCK_BOOTTIME */
+	__u8 saddr[16]; /* as seen by the policy decision: after translation */
 	__u8 daddr[16];
-	__be16 sport;		/* network order; 0 for ICMP */
+	__be16 sport; /* network order; 0 for ICMP */
 	__be16 dport;
 	__u32 src_identity;
 	__u32 dst_identity;
-	__u32 ifindex;		/* the endpoint's host-side device; 0 = unknown (socket hook of the host) */
-	__u32 rule_id;		/* 0 = no rule; on a default deny, the set of selecting policies */
-	__u32 handshake_us;	/* SYN to SYN-ACK at this point; 0 = not on this event */
+	__u32 ifindex; /* the endpoint's host-side device; 0 = unknown (socket hook of the host) */
+	__u32 rule_id; /* 0 = no rule; on a default deny, the set of selecting policies */
+	__u32 handshake_us; /* SYN to SYN-ACK at this point; 0 = not on this event */
 	__u16 cpu;
-	__u8 proto;		/* IANA protocol number */
-	__u8 family;		/* 4, 6; 0 = not IP */
-	__u8 direction;		/* enum direction: of the packet, seen from the local endpoint */
-	__u8 obs_point;		/* enum obs_point; for SOCK, the public socket translation point */
-	__u8 verdict;		/* enum verdict */
-	__u8 reason;		/* enum drop_reason */
-	__u8 ct_state;		/* enum ct_state */
-	__u8 tcp_flags;		/* byte 13 of the TCP header */
-	__u8 icmp_type;		/* or the SCTP chunk type */
+	__u8 proto;     /* IANA protocol number */
+	__u8 family;    /* 4, 6; 0 = not IP */
+	__u8 direction; /* enum direction: of the packet, seen from the local endpoint */
+	__u8 obs_point; /* enum obs_point; for SOCK, the public socket translation point */
+	__u8 verdict;   /* enum verdict */
+	__u8 reason;    /* enum drop_reason */
+	__u8 ct_state;  /* enum ct_state */
+	__u8 tcp_flags; /* byte 13 of the TCP header */
+	__u8 icmp_type; /* or the SCTP chunk type */
 	__u8 icmp_code;
-	__u16 flags;		/* EVENT_F_* */
-	__u8 match;		/* MATCH_* */
-	__u8 trigger;		/* enum trigger; top bit: LANE_DROPS */
-	__u64 cookie;		/* socket cookie; 0 = not known at this hook */
-	__u32 packets;		/* since the last event of this direction */
-	__u32 service_id;	/* 0 = not through a service */
-	__u64 bytes;		/* since the last event of this direction, from L3 up; SOCK: cgroup id */
+	__u16 flags;      /* EVENT_F_* */
+	__u8 match;       /* MATCH_* */
+	__u8 trigger;     /* enum trigger; top bit: LANE_DROPS */
+	__u64 cookie;     /* socket cookie; 0 = not known at this hook */
+	__u32 packets;    /* since the last event of this direction */
+	__u32 service_id; /* 0 = not through a service */
+	__u64 bytes;      /* since the last event of this direction, from L3 up; SOCK: cgroup id */
 	__u8 smac[6];
 	__u8 dmac[6];
-	__be16 l3_proto;	/* ethertype */
-	__be16 frontend_port;	/* service port; 0 = not through a service */
+	__be16 l3_proto;      /* ethertype */
+	__be16 frontend_port; /* service port; 0 = not through a service */
 };
 FATHOM_ASSERT_SIZE(struct event, 128);
 
@@ -217,23 +216,23 @@ FATHOM_ASSERT_SIZE(struct event, 128);
 /* endpoints: hash, key = ifindex (u32) of the host-side device */
 struct endpoint {
 	__u32 identity;
-	__u32 id;		/* 1..65535, unique on the node */
-	__u32 flags;		/* ENDPOINT_F_* */
-	__be32 ipv4;		/* 0 = none */
-	__u8 ipv6[16];		/* zero = none */
+	__u32 id;      /* 1..65535, unique on the node */
+	__u32 flags;   /* ENDPOINT_F_* */
+	__be32 ipv4;   /* 0 = none */
+	__u8 ipv6[16]; /* zero = none */
 };
 FATHOM_ASSERT_SIZE(struct endpoint, 32);
 
 /* ipcache_exact: hash, key = 16-byte address. ipcache: LPM trie. Same value. */
 struct ipcache_lpm_key {
-	__u32 prefixlen;	/* bits of addr; IPv4 prefixes are 96 + n */
+	__u32 prefixlen; /* bits of addr; IPv4 prefixes are 96 + n */
 	__u8 addr[16];
 };
 FATHOM_ASSERT_SIZE(struct ipcache_lpm_key, 20);
 
 struct ipcache_entry {
 	__u32 identity;
-	__u32 flags;		/* 0 */
+	__u32 flags; /* 0 */
 };
 FATHOM_ASSERT_SIZE(struct ipcache_entry, 8);
 
@@ -243,32 +242,32 @@ FATHOM_ASSERT_SIZE(struct ipcache_entry, 8);
  * POLICY_META_IDENTITY (proto, port, port_plen zero) says whether the
  * direction is enforced; a swap of the inner map swaps both at once.
  */
-#define POLICY_ANY_IDENTITY 0
+#define POLICY_ANY_IDENTITY  0
 #define POLICY_META_IDENTITY 0xffffffffU
 
-#define POLICY_VERDICT_NONE 0
-#define POLICY_VERDICT_ALLOW 1
-#define POLICY_VERDICT_DENY 2
+#define POLICY_VERDICT_NONE     0
+#define POLICY_VERDICT_ALLOW    1
+#define POLICY_VERDICT_DENY     2
 #define POLICY_VERDICT_ENFORCED 3 /* meta entry only */
 
 #define POLICY_F_HAS_DENY (1 << 0) /* meta entry: look at every level */
 
 struct policy_key {
-	__u32 identity;		/* remote; POLICY_ANY_IDENTITY = any */
-	__u8 direction;		/* DIR_INGRESS, DIR_EGRESS */
-	__u8 proto;		/* 0 = any; then port and port_plen are 0 */
-	__u8 port_plen;		/* 0..16 leading bits of port that count */
+	__u32 identity; /* remote; POLICY_ANY_IDENTITY = any */
+	__u8 direction; /* DIR_INGRESS, DIR_EGRESS */
+	__u8 proto;     /* 0 = any; then port and port_plen are 0 */
+	__u8 port_plen; /* 0..16 leading bits of port that count */
 	__u8 pad;
-	__be16 port;		/* network order, bits past port_plen zero */
+	__be16 port; /* network order, bits past port_plen zero */
 	__u16 pad2;
 };
 FATHOM_ASSERT_SIZE(struct policy_key, 12);
 
 struct policy_entry {
-	__u32 rule_id;		/* meta entry: the default deny's rule id */
-	__u32 plen_mask;	/* meta entry: bit n = some key of this direction has port_plen n (n ≥ 1) */
-	__u8 verdict;		/* POLICY_VERDICT_* */
-	__u8 flags;		/* POLICY_F_* */
+	__u32 rule_id;   /* meta entry: the default deny's rule id */
+	__u32 plen_mask; /* meta entry: bit n = some key of this direction has port_plen n (n ≥ 1) */
+	__u8 verdict;    /* POLICY_VERDICT_* */
+	__u8 flags;      /* POLICY_F_* */
 	__u16 pad;
 };
 FATHOM_ASSERT_SIZE(struct policy_entry, 12);
@@ -285,11 +284,11 @@ FATHOM_ASSERT_SIZE(struct service_key, 20);
 #define SERVICE_F_AFFINITY (1 << 0)
 
 struct service {
-	__u32 id;		/* 1.. */
-	__u32 backend_set;	/* a changed set gets a new number: never seen half-changed */
-	__u32 backend_count;	/* 0 = SERVICE_BACKEND_NOT_FOUND */
-	__u32 flags;		/* SERVICE_F_* */
-	__u32 affinity_s;	/* seconds */
+	__u32 id;            /* 1.. */
+	__u32 backend_set;   /* a changed set gets a new number: never seen half-changed */
+	__u32 backend_count; /* 0 = SERVICE_BACKEND_NOT_FOUND */
+	__u32 flags;         /* SERVICE_F_* */
+	__u32 affinity_s;    /* seconds */
 };
 FATHOM_ASSERT_SIZE(struct service, 20);
 
@@ -321,14 +320,14 @@ FATHOM_ASSERT_SIZE(struct frontend, 20);
 
 /* affinity: LRU hash */
 struct affinity_key {
-	__u8 client[16];	/* address, or the netns cookie in the first 8 bytes and zeroes */
+	__u8 client[16]; /* address, or the netns cookie in the first 8 bytes and zeroes */
 	__u32 service_id;
-	__u32 by_netns;		/* 1 = client is a netns cookie */
+	__u32 by_netns; /* 1 = client is a netns cookie */
 };
 FATHOM_ASSERT_SIZE(struct affinity_key, 24);
 
 struct affinity {
-	__u64 last_used_ns;	/* CLOCK_BOOTTIME */
+	__u64 last_used_ns; /* CLOCK_BOOTTIME */
 	__u32 backend_id;
 	__u32 pad;
 };
@@ -337,14 +336,14 @@ FATHOM_ASSERT_SIZE(struct affinity, 16);
 /* sock_rev: LRU hash; what a socket asked for, by what it got */
 struct sock_rev_key {
 	__u64 cookie;
-	__u8 addr[16];		/* backend */
+	__u8 addr[16]; /* backend */
 	__be16 port;
 	__u8 pad[6];
 };
 FATHOM_ASSERT_SIZE(struct sock_rev_key, 32);
 
 struct sock_rev {
-	__u8 addr[16];		/* frontend */
+	__u8 addr[16]; /* frontend */
 	__be16 port;
 	__u16 pad;
 	__u32 service_id;
@@ -354,16 +353,16 @@ FATHOM_ASSERT_SIZE(struct sock_rev, 24);
 /* netns_endpoints: hash, key = netns cookie (u64) → ifindex (u32) */
 
 /* ct4, ct6: LRU hash. Local is the endpoint behind the device, whoever opened. */
-#define CT_KIND_CONN 0
+#define CT_KIND_CONN    0
 #define CT_KIND_SERVICE 1 /* remote is a frontend; the entry names the backend chosen at tc */
 
 struct ct4_key {
 	__be32 local;
 	__be32 remote;
-	__be16 lport;		/* ICMP echo: identifier on the asking side, 0 on the other */
+	__be16 lport; /* ICMP echo: identifier on the asking side, 0 on the other */
 	__be16 rport;
 	__u8 proto;
-	__u8 kind;		/* CT_KIND_* */
+	__u8 kind; /* CT_KIND_* */
 	__u16 pad;
 };
 FATHOM_ASSERT_SIZE(struct ct4_key, 16);
@@ -380,11 +379,11 @@ struct ct6_key {
 FATHOM_ASSERT_SIZE(struct ct6_key, 40);
 
 /* ct_entry.flags */
-#define CT_F_EGRESS      (1 << 0) /* opened by the local endpoint */
-#define CT_F_DENIED      (1 << 1) /* re-judged: packets are dropped until the revision moves */
-#define CT_F_POLICY      (1 << 4) /* direction was enforced when judged */
-#define CT_F_LOCAL_HOST  (1 << 5)
-#define CT_F_DENY_RULE   (1 << 6) /* with CT_F_DENIED: by a rule that denies, not by default */
+#define CT_F_EGRESS     (1 << 0) /* opened by the local endpoint */
+#define CT_F_DENIED     (1 << 1) /* re-judged: packets are dropped until the revision moves */
+#define CT_F_POLICY     (1 << 4) /* direction was enforced when judged */
+#define CT_F_LOCAL_HOST (1 << 5)
+#define CT_F_DENY_RULE  (1 << 6) /* with CT_F_DENIED: by a rule that denies, not by default */
 
 /*
  * Index 0 = the direction the connection was opened in, 1 = replies. Counters
@@ -398,17 +397,17 @@ FATHOM_ASSERT_SIZE(struct ct6_key, 40);
 struct ct_entry {
 	__u64 bytes[2];
 	__u32 packets[2];
-	__u32 last_report[2];	/* ticks, see clock.h */
-	__u32 last_seen;	/* ticks */
-	__u32 revision;		/* of the tables that judged it */
+	__u32 last_report[2]; /* ticks, see clock.h */
+	__u32 last_seen;      /* ticks */
+	__u32 revision;       /* of the tables that judged it */
 	__u32 remote_identity;
 	__u32 rule_id;
-	__u32 ifindex;		/* a packet from another device is not this connection's */
-	__u32 service_id;	/* CONN: restore this frontend on replies; SERVICE: the backend id */
-	__u32 syn_us;		/* CLOCK_BOOTTIME, microseconds, wraps */
-	__u8 tcp_flags[2];	/* seen so far */
-	__u8 flags;		/* CT_F_* */
-	__u8 match;		/* MATCH_* of the verdict */
+	__u32 ifindex;     /* a packet from another device is not this connection's */
+	__u32 service_id;  /* CONN: restore this frontend on replies; SERVICE: the backend id */
+	__u32 syn_us;      /* CLOCK_BOOTTIME, microseconds, wraps */
+	__u8 tcp_flags[2]; /* seen so far */
+	__u8 flags;        /* CT_F_* */
+	__u8 match;        /* MATCH_* of the verdict */
 };
 FATHOM_ASSERT_SIZE(struct ct_entry, 64);
 
@@ -416,7 +415,7 @@ FATHOM_ASSERT_SIZE(struct ct_entry, 64);
 struct frag_key {
 	__u8 saddr[16];
 	__u8 daddr[16];
-	__u32 id;		/* network order */
+	__u32 id; /* network order */
 	__u8 proto;
 	__u8 family;
 	__u16 ifindex_lo;
@@ -442,7 +441,7 @@ FATHOM_ASSERT_SIZE(struct traffic_counter, 16);
 
 /* runtime: array of one, mmap-able: what may move while programs run */
 struct runtime {
-	__u32 revision;		/* of all policy-relevant tables; moved last, after they are in place */
+	__u32 revision; /* of all policy-relevant tables; moved last, after they are in place */
 	__u32 pad;
 };
 FATHOM_ASSERT_SIZE(struct runtime, 8);

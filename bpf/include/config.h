@@ -14,11 +14,10 @@
 
 #include "uapi.h"
 
-#define FATHOM_CONFIG(type, name, value) \
-	const volatile type name SEC(".rodata") __weak = (value)
+#define FATHOM_CONFIG(type, name, value) const volatile type name SEC(".rodata") __weak = (value)
 
 #define EVENT_POLICY_CONNECTION 0
-#define EVENT_POLICY_PACKET 1
+#define EVENT_POLICY_PACKET     1
 
 #define FATHOM_DEFAULT_TICKS(seconds) ((seconds) * 250 / 16)
 

@@ -18,10 +18,10 @@
 #include "wire.h"
 
 /* What an entry is worth to the packet at hand. */
-#define CT_NONE 0
-#define CT_LIVE 1
-#define CT_EXPIRED 2	/* nothing was seen for its time */
-#define CT_OVER 3	/* closed, or left behind: this packet opens another */
+#define CT_NONE    0
+#define CT_LIVE    1
+#define CT_EXPIRED 2 /* nothing was seen for its time */
+#define CT_OVER    3 /* closed, or left behind: this packet opens another */
 
 static __always_inline struct ct4_key ct4_key_of(const struct packet *pkt, __u8 kind)
 {

@@ -19,8 +19,8 @@
 #include "wire.h"
 
 /* The plain part of a TCP or UDP header: its ports, if nothing about it is unusual. */
-static __always_inline int fast_ports(void *l4, void *end, __u8 proto, __u32 l4_len,
-				      __be16 *sport, __be16 *dport)
+static __always_inline int fast_ports(void *l4, void *end, __u8 proto, __u32 l4_len, __be16 *sport,
+				      __be16 *dport)
 {
 	if (proto == IPPROTO_TCP) {
 		struct tcp_header *tcp = l4;

@@ -7,7 +7,7 @@
 #include "addr.h"
 #include "maps.h"
 
-#define IDENTITY_HOST 1
+#define IDENTITY_HOST  1
 #define IDENTITY_WORLD 2
 
 /* The identity of the longest prefix that holds `addr`; 0 = none does. */

@@ -25,7 +25,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
-	__type(key, __u64); /* netns cookie */
+	__type(key, __u64);   /* netns cookie */
 	__type(value, __u32); /* ifindex, as in endpoints */
 } netns_endpoints FATHOM_MAP;
 

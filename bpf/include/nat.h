@@ -17,7 +17,7 @@
 #include "packet.h"
 #include "wire.h"
 
-#define NAT_SOURCE 0
+#define NAT_SOURCE      0
 #define NAT_DESTINATION 1
 
 /* Sum of the change from one address to another, for the checksum helpers. */
@@ -95,7 +95,8 @@ static __always_inline int nat_inner_csum(struct __sk_buff *skb, __u32 sum, __u3
 	if (bpf_skb_load_bytes(skb, field, &before, 2))
 		return STEP_OK; /* only the first 8 bytes need be there */
 	if ((diff && bpf_l4_csum_replace(skb, field, 0, diff, flags)) ||
-	    (old_port != new_port && bpf_l4_csum_replace(skb, field, old_port, new_port, flags | 2)))
+	    (old_port != new_port &&
+	     bpf_l4_csum_replace(skb, field, old_port, new_port, flags | 2)))
 		return DROP_CSUM_L4;
 	if (bpf_skb_load_bytes(skb, field, &after, 2))
 		return DROP_CSUM_L4;

@@ -24,8 +24,8 @@
 
 /* What is asked of the table; `wildcard` = of any identity. */
 struct policy_query {
-	struct policy_key key;	/* identity, direction; the rest changes from level to level */
-	__u32 plen_mask;	/* from the meta entry */
+	struct policy_key key; /* identity, direction; the rest changes from level to level */
+	__u32 plen_mask;       /* from the meta entry */
 	__be16 port;
 	__u8 proto;
 	__u8 has_ports;

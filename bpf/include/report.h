@@ -118,8 +118,8 @@ FATHOM_STEP report_drop(struct __sk_buff *skb, __u32 reason)
 	ledger_count(LEDGER_PACKETS_REPORTED);
 	report_local_identity(pkt, ifindex);
 	if (!pkt->remote_identity && !(pkt->flags & EVENT_F_NO_IP))
-		pkt->remote_identity = pkt->dir == DIR_EGRESS ? identity_of(pkt->daddr) :
-								identity_of(pkt->saddr);
+		pkt->remote_identity =
+			pkt->dir == DIR_EGRESS ? identity_of(pkt->daddr) : identity_of(pkt->saddr);
 	if (pkt->trigger != TRIGGER_REJUDGED)
 		pkt->trigger = TRIGGER_DROP;
 	pkt->packets = 1;

@@ -29,37 +29,37 @@ typedef __u16 __sum16;
 #define NULL ((void *)0)
 
 /* enum bpf_map_type */
-#define BPF_MAP_TYPE_HASH 1
-#define BPF_MAP_TYPE_ARRAY 2
-#define BPF_MAP_TYPE_PERCPU_ARRAY 6
-#define BPF_MAP_TYPE_LRU_HASH 9
+#define BPF_MAP_TYPE_HASH            1
+#define BPF_MAP_TYPE_ARRAY           2
+#define BPF_MAP_TYPE_PERCPU_ARRAY    6
+#define BPF_MAP_TYPE_LRU_HASH        9
 #define BPF_MAP_TYPE_LRU_PERCPU_HASH 10
-#define BPF_MAP_TYPE_LPM_TRIE 11
-#define BPF_MAP_TYPE_HASH_OF_MAPS 13
-#define BPF_MAP_TYPE_RINGBUF 27
+#define BPF_MAP_TYPE_LPM_TRIE        11
+#define BPF_MAP_TYPE_HASH_OF_MAPS    13
+#define BPF_MAP_TYPE_RINGBUF         27
 
 /* map creation */
 #define BPF_F_NO_PREALLOC (1U << 0)
-#define BPF_F_MMAPABLE (1U << 10)
+#define BPF_F_MMAPABLE    (1U << 10)
 
 /* bpf_map_update_elem */
-#define BPF_ANY 0
+#define BPF_ANY     0
 #define BPF_NOEXIST 1
-#define BPF_EXIST 2
+#define BPF_EXIST   2
 
 /* ring buffer */
-#define BPF_RB_NO_WAKEUP (1ULL << 0)
+#define BPF_RB_NO_WAKEUP    (1ULL << 0)
 #define BPF_RB_FORCE_WAKEUP (1ULL << 1)
-#define BPF_RB_AVAIL_DATA 0
+#define BPF_RB_AVAIL_DATA   0
 
 /* packet rewriting */
 #define BPF_F_RECOMPUTE_CSUM (1ULL << 0)
-#define BPF_F_PSEUDO_HDR (1ULL << 4)
+#define BPF_F_PSEUDO_HDR     (1ULL << 4)
 #define BPF_F_MARK_MANGLED_0 (1ULL << 5)
 
 /* what a program on tc or tcx returns */
 #define TC_ACT_UNSPEC (-1) /* TCX_NEXT: on to the next program */
-#define TC_ACT_SHOT 2
+#define TC_ACT_SHOT   2
 
 /* context of tc programs */
 struct __sk_buff {
@@ -100,9 +100,9 @@ struct __sk_buff {
 /* context of cgroup socket address programs */
 struct bpf_sock_addr {
 	__u32 user_family;
-	__u32 user_ip4;		/* network order */
-	__u32 user_ip6[4];	/* network order */
-	__u32 user_port;	/* network order, in the low 16 bits */
+	__u32 user_ip4;    /* network order */
+	__u32 user_ip6[4]; /* network order */
+	__u32 user_port;   /* network order, in the low 16 bits */
 	__u32 family;
 	__u32 type;
 	__u32 protocol;

@@ -220,7 +220,11 @@ impl Rig {
         let map = self.ct(family);
         for (key, mut entry) in self.connections(family) {
             change(&mut entry);
-            map.update(&key, entry.as_bytes(), MapFlags::EXIST).expect("conntrack");
+            match map.update(&key, entry.as_bytes(), MapFlags::EXIST) {
+                // A full LRU made room by evicting this very entry.
+                Err(error) if error.kind() == libbpf_rs::ErrorKind::NotFound => {}
+                result => result.expect("conntrack"),
+            }
         }
     }
 

@@ -22,7 +22,7 @@ pub enum Command {
     /// Take every program, pin, route and record of an instance off this node; pods are then not enforced
     Cleanup(Place),
     /// Say what this machine can do, and exit
-    Check(Config),
+    Check(Box<Config>),
 }
 
 /// Where an instance lives on the node.

@@ -157,7 +157,7 @@ impl Ipam {
 
     fn more_of_family(&self, prefix: IpNet) -> bool {
         let same = |other: &&IpNet| other.addr().is_ipv4() == prefix.addr().is_ipv4();
-        self.prefixes.iter().filter(same).next_back() != Some(&prefix)
+        self.prefixes.iter().rfind(same) != Some(&prefix)
     }
 
     fn exhausted(&self, cidr: IpNet) -> IpamError {

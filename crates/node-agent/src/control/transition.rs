@@ -112,6 +112,9 @@ impl Applied {
     }
 }
 
+/// Addresses with their new identities, endpoints with their new entries.
+type Movers = (Vec<(IpAddr, u32)>, Vec<(u32, EndpointEntry)>);
+
 struct Work<'a> {
     applied: &'a mut Applied,
     wanted: &'a Wanted,
@@ -189,7 +192,7 @@ impl Work<'_> {
     }
 
     /// Addresses and ready endpoints that get another identity.
-    fn movers(&self) -> (Vec<(IpAddr, u32)>, Vec<(u32, EndpointEntry)>) {
+    fn movers(&self) -> Movers {
         let known = &self.applied.contents;
         let addresses = self.wanted.addresses.iter().map(|(ip, identity)| (*ip, *identity));
         let addresses = addresses.filter(|(ip, new)| known.addresses.get(ip).is_some_and(|old| old != new));

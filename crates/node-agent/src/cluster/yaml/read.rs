@@ -85,10 +85,24 @@ fn object(value: &Value, line: usize, content: &mut Content) {
         return;
     }
     let Some(kind) = Kind::parse(api_version, kind) else {
-        tracing::debug!(line, api_version, kind, "object of a kind that is not followed");
+        match other_version_of(api_version, kind) {
+            Some(kind) => {
+                let (name, version) = (kind.name(), kind.api_version());
+                let message = format!("{name} in apiVersion {api_version} is not read: write {version}");
+                content.faults.push(Fault { line, key: None, message, in_force: InForce::Older });
+            }
+            None => tracing::debug!(line, api_version, kind, "object of a kind that is not followed"),
+        }
         return;
     };
     typed(kind, value, line, content);
+}
+
+/// A kind that is followed, but not in this version: a slip, unlike kinds of other groups.
+fn other_version_of(api_version: &str, kind: &str) -> Option<Kind> {
+    let group = |version: &str| version.rsplit_once('/').map_or(String::new(), |(group, _)| group.to_owned());
+    let same_group = |known: &Kind| group(known.api_version()) == group(api_version);
+    Kind::ALL.into_iter().filter(|known| known.name() == kind).find(same_group)
 }
 
 /// Items of a typed list (`PodList`) may leave their own kind out.

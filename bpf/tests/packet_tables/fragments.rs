@@ -1,6 +1,8 @@
 //! Packets in pieces: the first says the ports, the rest are known by it.
 
-use fathom_bpf::abi::{drop_reason as reason, flag, trigger};
+use fathom_bpf::abi::{FragPorts, drop_reason as reason, flag, trigger};
+use libbpf_rs::{MapCore as _, MapFlags};
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use crate::packet::rig::dropped;
 use crate::packet::table::{OUT, allow, enforced};
@@ -57,6 +59,25 @@ fn a_follower_without_a_first_is_dropped_whoever_it_resembles() {
         let (_, other) = pieces(pod, peer, 53, 10);
         assert_eq!(rig.pod_sends(&other).fate, dropped(reason::FRAG_NOT_FOUND), "another packet's");
         assert_eq!(rig.pod_sends(&rest).fate, Fate::Passed);
+    }
+}
+
+#[test]
+fn a_first_fragment_is_not_remembered_for_ever() {
+    for (pod, peer) in families() {
+        let mut rig = Rig::new();
+        let (first, rest) = pieces(pod, peer, 53, 9);
+        rig.pod_sends(&first);
+        let map = rig.pinned("fragments");
+        for key in map.keys() {
+            let value = map.lookup(&key, MapFlags::ANY).expect("look-up").expect("an entry");
+            let mut ports = FragPorts::read_from_bytes(&value).expect("ports");
+            ports.tick = ports.tick.wrapping_sub(1 << 20);
+            map.update(&key, ports.as_bytes(), MapFlags::EXIST).expect("update");
+        }
+        assert_eq!(rig.pod_sends(&rest).fate, dropped(reason::FRAG_NOT_FOUND), "of {pod}");
+        rig.pod_sends(&first);
+        assert_eq!(rig.pod_sends(&rest).fate, Fate::Passed, "sent again, {pod}");
     }
 }
 

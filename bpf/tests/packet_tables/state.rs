@@ -130,11 +130,13 @@ fn a_server_cannot_call_its_client_back_through_the_entry() {
             enforced(IN, &[16], false),
             allow(IN, PEER_IDENTITY, TCP, 80, 1),
         ]);
-        rig.pod_receives(&Frame::tcp(client, server, SYN));
-        rig.pod_sends(&Frame::tcp(server, client, SYN | ACK));
-        rig.pod_receives(&Frame::tcp(client, server, ACK));
-        let back = rig.pod_sends(&Frame::tcp(server, client, SYN));
-        assert_eq!(back.fate, dropped(reason::POLICY_DENIED));
+        let back = Frame::tcp(server, client, SYN);
+        for step in [SYN, ACK] {
+            rig.pod_receives(&Frame::tcp(client, server, step));
+            assert_eq!(rig.pod_sends(&back).fate, dropped(reason::POLICY_DENIED), "after {step:#x}");
+            rig.pod_sends(&Frame::tcp(server, client, SYN | ACK));
+            assert_eq!(rig.pod_sends(&back).fate, dropped(reason::POLICY_DENIED), "after {step:#x}");
+        }
         let data = rig.pod_sends(&Frame::tcp(server, client, ACK | PSH));
         assert_eq!(data.fate, Fate::Passed, "the connection itself goes on");
     }

@@ -95,6 +95,19 @@ fn an_error_about_nothing_known_is_judged_like_any_packet_and_opens_nothing() {
 }
 
 #[test]
+fn an_error_about_a_connection_that_has_expired_is_about_nothing_known() {
+    for (pod, peer) in families() {
+        let mut rig = closed_rig();
+        let sent = Frame::udp(at(pod, 5000), at(peer, 53));
+        rig.pod_sends(&sent);
+        let family = if ip(pod).is_ipv4() { 4 } else { 6 };
+        rig.age(family, |entry| entry.last_seen = entry.last_seen.wrapping_sub(1 << 24));
+        let outcome = rig.pod_receives(&Frame::unreachable(ip(peer), &sent.build()));
+        assert_eq!(outcome.fate, dropped(reason::POLICY_DENIED));
+    }
+}
+
+#[test]
 fn an_error_about_a_connection_that_policy_has_cut_is_cut_too() {
     for (pod, peer) in families() {
         let mut rig = closed_rig();

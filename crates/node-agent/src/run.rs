@@ -30,7 +30,7 @@ use fathom_bpf::load::Datapath as Loaded;
 use fathom_bpf::probe::Features;
 use fathom_identity::LabelFilter;
 use nix::fcntl::{Flock, FlockArg};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -53,6 +53,7 @@ use crate::control::transition::Applied;
 use crate::datapath::records::{KernelAccounts, Rings};
 use crate::datapath::{Datapath as _, Kernel};
 use crate::events::StoreSize;
+use crate::events::reader::Reader;
 use crate::pipeline::{Pipeline, PipelineConfig};
 
 /// Open calls have this long to end after SIGTERM.
@@ -186,7 +187,7 @@ impl Agent {
             self.attachments.clone(),
         );
         let reader = self.pipeline.spawn_reader(rings).context("start the reader")?;
-        let control = self.spawn_control(reconciler, deltas)?;
+        let (control, control_ended) = self.spawn_control(reconciler, deltas)?;
         let source = self.spawn_source(feed);
         if self.config.routes == Switch::On {
             tokio::spawn(routes::keep(wanted_routes, self.stop.clone()));
@@ -213,6 +214,8 @@ impl Agent {
         // A part that ends by itself ends the agent: half an agent would look like a whole one.
         let failed = tokio::select! {
             () = signalled() => None,
+            _ = control_ended => Some(anyhow::anyhow!("the reconciler ended by itself")),
+            () = ended(&reader) => Some(anyhow::anyhow!("the reader of the rings ended by itself")),
             ended = &mut serving => Some(ended.context("serve flows")?.err().map_or_else(
                 || anyhow::anyhow!("serving ended by itself"), anyhow::Error::from)),
             ended = source => Some(match ended.context("follow the objects")? {
@@ -297,14 +300,17 @@ impl Agent {
         &self,
         reconciler: Reconciler,
         deltas: mpsc::Receiver<Vec<Delta>>,
-    ) -> anyhow::Result<JoinHandle<()>> {
+    ) -> anyhow::Result<(JoinHandle<()>, oneshot::Receiver<()>)> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("start the reconciler's runtime")?;
         let stop = self.stop.clone();
-        std::thread::Builder::new()
-            .name("fathom-control".into())
-            .spawn(move || runtime.block_on(reconciler.run(deltas, stop)))
-            .context("start the reconciler's thread")
+        // Dropped when the thread ends, by a panic too.
+        let (running, ended) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("fathom-control".into()).spawn(move || {
+            let _running: oneshot::Sender<()> = running;
+            runtime.block_on(reconciler.run(deltas, stop));
+        });
+        Ok((thread.context("start the reconciler's thread")?, ended))
     }
 
     fn spawn_source(&self, feed: Feed) -> tokio::task::JoinHandle<anyhow::Result<()>> {
@@ -314,6 +320,13 @@ impl Agent {
         };
         tracing::info!("following {}", source.describe());
         tokio::spawn(Box::new(source).run(feed, self.stop.clone()))
+    }
+}
+
+/// Ends when the reader's thread does.
+async fn ended(reader: &Reader) {
+    while reader.is_alive() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

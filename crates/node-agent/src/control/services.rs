@@ -4,7 +4,7 @@
 //! slice at all but a selector falls back to the pods it selects: in a directory of YAML nobody runs the
 //! controller that would write the slices.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,13 +32,14 @@ pub fn frontends(index: &Index, node: &str) -> BTreeMap<FrontendKey, Frontend> {
             slices.entry((slice.namespace.clone(), service.clone())).or_default().push(slice);
         }
     }
+    let by_label = pods_by_label(index);
     let mut frontends = BTreeMap::new();
     for service in index.services.iter().filter(|service| !service.cluster_ips.is_empty()) {
         let slices = slices.get(&(service.namespace.clone(), service.name.clone()));
         for port in &service.ports {
             let backends = match slices {
                 Some(slices) => from_slices(slices, service, port, node),
-                None => from_pods(index, service, port, node),
+                None => from_pods(&by_label, service, port, node),
             };
             for ip in &service.cluster_ips {
                 let of_family = |backend: &&(IpAddr, u16)| backend.0.is_ipv4() == ip.is_ipv4();
@@ -83,18 +84,40 @@ fn from_slices(
     if ready.is_empty() { usable(&|endpoint| endpoint.serving && endpoint.terminating) } else { ready }
 }
 
-fn from_pods(index: &Index, service: &Service, port: &ServicePort, node: &str) -> BTreeSet<(IpAddr, u16)> {
-    if service.selector.is_empty() {
-        return BTreeSet::new();
+/// Pods by (namespace, label key, label value): thousands of services each look at a few pods.
+type ByLabel<'a> = HashMap<(&'a str, &'a str, &'a str), Vec<&'a Pod>>;
+
+fn pods_by_label(index: &Index) -> ByLabel<'_> {
+    let keys: BTreeSet<&str> = index
+        .services
+        .iter()
+        .filter_map(|service| service.selector.keys().next())
+        .map(String::as_str)
+        .collect();
+    let mut by_label = ByLabel::new();
+    for pod in index.pods.iter() {
+        for (key, value) in pod.labels.iter().filter(|(key, _)| keys.contains(key.as_str())) {
+            by_label.entry((&pod.namespace, key, value)).or_default().push(pod);
+        }
     }
-    let selected = |pod: &&Arc<Pod>| {
-        pod.namespace == service.namespace
-            && (pod.ready || (service.publish_not_ready && !pod.finished))
+    by_label
+}
+
+fn from_pods(
+    by_label: &ByLabel<'_>,
+    service: &Service,
+    port: &ServicePort,
+    node: &str,
+) -> BTreeSet<(IpAddr, u16)> {
+    let Some((key, value)) = service.selector.first_key_value() else { return BTreeSet::new() };
+    let candidates = by_label.get(&(&*service.namespace, key.as_str(), value.as_str()));
+    let selected = |pod: &&&Pod| {
+        (pod.ready || (service.publish_not_ready && !pod.finished))
             && (!service.local_only || &*pod.node_name == node)
             && service.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
     };
     let mut backends = BTreeSet::new();
-    for pod in index.pods.iter().filter(selected) {
+    for pod in candidates.into_iter().flatten().filter(selected) {
         if let Some(number) = target(pod, port) {
             backends.extend(pod.ips.iter().map(|ip| (*ip, number)));
         }

@@ -44,9 +44,15 @@ fn no_manifest_panics_hangs_or_opens_what_it_does_not_name() {
         let text = mutate::manifest(&seeds, &mut random);
         judge(&text, &mut tally);
     }
-    println!("seed {seed}: {} manifests, {} objects, {} broken", tally.manifests, tally.objects, tally.broken);
+    println!(
+        "seed {seed}: {} manifests, {} objects, {} broken",
+        tally.manifests, tally.objects, tally.broken
+    );
     println!("{:?}", tally.faults);
-    assert!(tally.objects > 0 && tally.broken > 0 && tally.faults.len() > 3, "the corpus reaches nothing: {tally:?}");
+    assert!(
+        tally.objects > 0 && tally.broken > 0 && tally.faults.len() > 3,
+        "the corpus reaches nothing: {tally:?}"
+    );
 }
 
 fn judge(text: &str, tally: &mut Tally) {
@@ -62,7 +68,10 @@ fn judge(text: &str, tally: &mut Tally) {
     for fault in &content.faults {
         assert!(fault.line >= 1 && fault.line <= lines + 1, "line {} of {lines}:\n{text}", fault.line);
         assert!(!fault.message.is_empty() && !fault.message.contains('\n'), "{fault:?}");
-        *tally.faults.entry(fault.message.split([':', '"', '`']).next().unwrap_or_default().into()).or_default() += 1;
+        *tally
+            .faults
+            .entry(fault.message.split([':', '"', '`']).next().unwrap_or_default().into())
+            .or_default() += 1;
     }
     policies_restrict(&content, text);
     tables(content);
@@ -72,7 +81,8 @@ fn judge(text: &str, tally: &mut Tally) {
 fn policies_restrict(content: &Content, text: &str) {
     for fault in &content.faults {
         let Some(key) = fault.key.as_ref().filter(|key| key.kind.name() == "NetworkPolicy") else { continue };
-        let found = content.objects.iter().find(|entry| entry.key == *key);
+        // The same object may be in the file twice; this one is at its place.
+        let found = content.objects.iter().find(|entry| entry.key == *key && entry.line == fault.line);
         let entry = found.unwrap_or_else(|| panic!("{key} is gone: {fault:?}\n{text}"));
         assert_ne!(fault.in_force, InForce::AsWritten);
         let Object::NetworkPolicy(policy) = &entry.object else { panic!("{key} is {:?}", entry.object) };

@@ -26,10 +26,54 @@ impl Random {
 
 /// Words that parsers and converters treat in a way of their own.
 const WORDS: [&str; 48] = [
-    "null", "~", "true", "no", "0", "-1", "65535", "65536", "2147483648", "9223372036854775808", "1e400", ".nan", "0x10",
-    "''", "\"\"", "\"\\0\"", "[]", "{}", "[[]]", "{a: {b: [c]}}", "*a", "&a x", "<<: *a", "!!binary aGk=", "!!int x", "|",
-    ">-", "'", "\"", "- ", "? ", ": ", "#", "%YAML 1.2", "...", "---", "In", "NotIn", "Exists", "TCP", "SCTP", "QUIC",
-    "0.0.0.0/0", "::/0", "10.0.0.1/33", "::ffff:10.0.0.0/104", "\u{feff}", "\t",
+    "null",
+    "~",
+    "true",
+    "no",
+    "0",
+    "-1",
+    "65535",
+    "65536",
+    "2147483648",
+    "9223372036854775808",
+    "1e400",
+    ".nan",
+    "0x10",
+    "''",
+    "\"\"",
+    "\"\\0\"",
+    "[]",
+    "{}",
+    "[[]]",
+    "{a: {b: [c]}}",
+    "*a",
+    "&a x",
+    "<<: *a",
+    "!!binary aGk=",
+    "!!int x",
+    "|",
+    ">-",
+    "'",
+    "\"",
+    "- ",
+    "? ",
+    ": ",
+    "#",
+    "%YAML 1.2",
+    "...",
+    "---",
+    "In",
+    "NotIn",
+    "Exists",
+    "TCP",
+    "SCTP",
+    "QUIC",
+    "0.0.0.0/0",
+    "::/0",
+    "10.0.0.1/33",
+    "::ffff:10.0.0.0/104",
+    "\u{feff}",
+    "\t",
 ];
 
 /// One manifest: a few seeds, a few changes.
@@ -85,7 +129,11 @@ fn value(text: &str, random: &mut Random) -> String {
     })
 }
 
-fn line(text: &str, random: &mut Random, change: impl FnOnce(&mut Vec<String>, usize, &mut Random)) -> String {
+fn line(
+    text: &str,
+    random: &mut Random,
+    change: impl FnOnce(&mut Vec<String>, usize, &mut Random),
+) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     if !lines.is_empty() {
         let at = random.below(lines.len());

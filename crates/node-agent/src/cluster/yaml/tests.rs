@@ -225,7 +225,8 @@ async fn a_file_broken_while_nobody_looked_still_means_what_it_last_meant() {
 
 #[test]
 fn a_version_that_is_not_read_is_named_and_other_groups_are_none_of_our_business() {
-    let object = |version: &str| read(&format!("apiVersion: {version}\nkind: NetworkPolicy\nmetadata: {{name: p}}\n"));
+    let object =
+        |version: &str| read(&format!("apiVersion: {version}\nkind: NetworkPolicy\nmetadata: {{name: p}}\n"));
     let fault = &object("networking.k8s.io/v1beta1").faults[0];
     assert!(fault.message.contains("write networking.k8s.io/v1"), "{fault:?}");
     assert_eq!(object("crd.projectcalico.org/v1"), Content::default());

@@ -15,6 +15,8 @@ use crate::cluster::source::{Delta, Problem};
 pub struct View {
     files: BTreeMap<PathBuf, File>,
     said: BTreeMap<ObjectKey, Object>,
+    /// Some file changed since the deltas were last asked for.
+    touched: bool,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +34,7 @@ impl View {
     /// A file that is no YAML any more keeps all its objects; an object that is wrong keeps its last
     /// good form. Objects that are simply not there any more are gone.
     pub fn put(&mut self, path: &Path, content: Content) {
+        self.touched = true;
         let file = self.files.entry(path.to_owned()).or_default();
         let keep_all = content.broken && file.loaded;
         let older = |key: Option<&ObjectKey>| file.entries.iter().find(|entry| Some(&entry.key) == key);
@@ -72,6 +75,7 @@ impl View {
 
     /// Says that a file cannot be read although it is there; its objects stay.
     pub fn unreadable(&mut self, path: &Path, why: &std::io::Error) {
+        self.touched = true;
         let file = self.files.entry(path.to_owned()).or_default();
         let stays = if file.entries.is_empty() { "" } else { "; its last good objects stay in force" };
         file.faults = vec![Problem {
@@ -84,11 +88,15 @@ impl View {
 
     /// Takes a file out that is gone.
     pub fn remove(&mut self, path: &Path) {
+        self.touched = true;
         self.files.remove(path);
     }
 
     /// What changed since this was last asked.
     pub fn deltas(&mut self) -> Vec<Delta> {
+        if !std::mem::take(&mut self.touched) {
+            return Vec::new();
+        }
         let mut now: BTreeMap<ObjectKey, Object> = BTreeMap::new();
         for entry in self.files.values().flat_map(|file| &file.entries) {
             now.entry(entry.key.clone()).or_insert_with(|| entry.object.clone());

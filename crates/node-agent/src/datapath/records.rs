@@ -1,28 +1,51 @@
 //! The kernel's records and accounts, as the data side asks for them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use fathom_bpf::abi::{Event, LedgerStage};
 use fathom_bpf::load::Datapath as Loaded;
 use fathom_bpf::ring::{EVENT_SPAN, Gauge, Lane as RingLane, Reader};
 
+use crate::cluster::snapshot::Snapshot;
 use crate::events::source::{Drained, KernelCounts, KernelLedger, Lane, RecordSource, Traffic};
+
+/// Records wait for names at most this long: unnamed is better than overwritten.
+const NAMES_WITHIN: Duration = Duration::from_secs(10);
 
 /// The rings, drained by the reader's thread.
 pub struct Rings {
     reader: Reader,
+    /// Until when records wait for the first snapshot with names in it.
+    waiting: Option<(Arc<ArcSwap<Snapshot>>, Instant)>,
 }
 
 impl Rings {
-    pub fn new(reader: Reader) -> Self {
-        Rings { reader }
+    /// Rings that are drained once `snapshot` knows names. What an earlier agent left in them happened
+    /// to the same pods, and the kernel keeps it until it can be told by their names.
+    pub fn new(reader: Reader, snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
+        Rings { reader, waiting: Some((snapshot, Instant::now() + NAMES_WITHIN)) }
+    }
+
+    fn must_wait(&mut self) -> bool {
+        let waits = |(snapshot, until): &(Arc<ArcSwap<Snapshot>>, Instant)| {
+            snapshot.load().revision == 0 && Instant::now() < *until
+        };
+        if !self.waiting.as_ref().is_some_and(waits) {
+            self.waiting = None;
+        }
+        self.waiting.is_some()
     }
 }
 
 impl RecordSource for Rings {
     fn drain(&mut self, wait: Duration, each: &mut dyn FnMut(&Event)) -> anyhow::Result<Drained> {
+        if self.must_wait() {
+            std::thread::sleep(wait.min(Duration::from_millis(10)));
+            return Ok(Drained::default());
+        }
         let polled = self.reader.poll(wait, |event, _| each(event)).context("read the kernel's rings")?;
         Ok(Drained { records: (polled.events + polled.drops) as u64, undecodable: polled.malformed as u64 })
     }
@@ -41,7 +64,8 @@ impl KernelAccounts {
 
     fn lane(&self, lane: RingLane, emitted: u64, lost: u64) -> Lane {
         let pending = self.gauge.pending(lane);
-        Lane { emitted, lost, taken: pending.taken_bytes / EVENT_SPAN, held: pending.records }
+        // Positions of one reading, and not the records themselves: those may be taken meanwhile.
+        Lane { emitted, lost, taken: pending.taken_bytes / EVENT_SPAN, held: pending.bytes / EVENT_SPAN }
     }
 }
 

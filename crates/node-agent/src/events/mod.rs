@@ -9,7 +9,6 @@ pub mod cursor;
 pub mod enrich;
 pub mod flow;
 pub mod intake;
-pub mod kernel;
 pub mod ledger;
 pub mod lost;
 pub mod namespaces;

@@ -26,6 +26,8 @@ mod select;
 mod selector;
 pub mod spec;
 mod table;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod world;
 
 pub use audit::{Notice, audit};

@@ -40,8 +40,8 @@ pub enum Remote {
     Pod(usize, IpAddr),
     /// An address that is no pod's.
     Address(IpAddr),
-    /// The local pod's own node.
-    LocalHost,
+    /// The local pod's own node, under one of its addresses: to it as to any other address, from it always.
+    LocalHost(IpAddr),
 }
 
 /// Whether a connection of a pod is allowed in one direction by that pod's policies.
@@ -56,7 +56,7 @@ pub fn allows(
     port: Option<u16>,
 ) -> bool {
     let pod = &cluster.pods[local];
-    if let (Remote::LocalHost, Direction::Ingress) = (remote, direction) {
+    if let (Remote::LocalHost(_), Direction::Ingress) = (remote, direction) {
         return true;
     }
     let mut restricted = false;
@@ -124,14 +124,14 @@ impl Case<'_> {
         match (&peer.ip_block, &peer.pod_selector, &peer.namespace_selector) {
             (Some(block), None, None) => {
                 let cidr = Net::read(&block.cidr)?;
-                let mut inside = self.address().is_some_and(|address| cidr.has(address));
+                let mut inside = cidr.has(self.address());
                 for except in &block.except {
                     let except = Net::read(except)?;
                     let strictly_within = except.length > cidr.length && cidr.has_bits(except.bits);
                     if !strictly_within || except.is_v4() != cidr.is_v4() {
                         return None;
                     }
-                    inside &= !self.address().is_some_and(|address| except.has(address));
+                    inside &= !except.has(self.address());
                 }
                 Some(inside)
             }
@@ -157,11 +157,9 @@ impl Case<'_> {
         }
     }
 
-    /// The remote address; the host's is not looked at.
-    fn address(&self) -> Option<IpAddr> {
+    fn address(&self) -> IpAddr {
         match self.remote {
-            Remote::Pod(_, address) | Remote::Address(address) => Some(address),
-            Remote::LocalHost => None,
+            Remote::Pod(_, address) | Remote::Address(address) | Remote::LocalHost(address) => address,
         }
     }
 

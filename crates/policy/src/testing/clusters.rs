@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use fathom_policy::oracle::{Cluster, Pod};
-use fathom_policy::spec::{Expression, IpBlock, LabelSelector, NetworkPolicy, Peer, Port, PortValue, Rule};
+use crate::oracle::{Cluster, Pod};
+use crate::spec::{Expression, IpBlock, LabelSelector, NetworkPolicy, Peer, Port, PortValue, Rule};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;

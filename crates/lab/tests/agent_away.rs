@@ -6,11 +6,12 @@
 mod support;
 
 use fathom_api::fathom_v1::NodeLedger;
+use fathom_api::flow::Flow;
 use fathom_api::observer::GetFlowsRequest;
 use fathom_lab::spec::{PodSpec, Spec};
 use fathom_lab::{Lab, Source};
 use support::want::Want;
-use support::{Stream, answered, denied, eventually, eventually_at_least, tools, unique};
+use support::{Stream, answered, denied, eventually, eventually_at_least, names, tools, unique};
 
 const POLICY: &str = "apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -75,10 +76,10 @@ fn a_killed_agent_takes_neither_enforcement_nor_connections_nor_events_with_it()
     lab.start_agent("node-a").unwrap();
     let stream = Stream::of_node(&lab, "node-a");
     // What happened while it was away is there: twenty connections, seen leaving and arriving.
-    let kept = |want: &Want| {
+    let kept = |want: &Want| -> Vec<Flow> {
         let all = GetFlowsRequest { number: 4096, ..Default::default() };
         let history = lab.flows(&Source::Node("node-a".into()), all).unwrap();
-        history.into_iter().filter_map(fathom_lab::flow_of).filter(|f| want.matches(f)).count()
+        history.into_iter().filter_map(fathom_lab::flow_of).filter(|f| want.matches(f)).collect()
     };
     let connection = Want::forwarded("neighbour", "server").protocol("TCP");
     for (want, number) in [
@@ -86,7 +87,10 @@ fn a_killed_agent_takes_neither_enforcement_nor_connections_nor_events_with_it()
         (connection.egress(), 20),
         (Want::dropped("stranger", "server"), 1),
     ] {
-        eventually_at_least(number, &format!("{want:?}"), || kept(&want));
+        eventually_at_least(number, &format!("{want:?}"), || kept(&want).len());
+    }
+    for denial in kept(&Want::dropped("stranger", "server")) {
+        assert_eq!(names(&denial.ingress_denied_by), ["default/from-friends"]);
     }
 
     // And after it came back everything is as before.

@@ -158,7 +158,8 @@ impl Agent {
             stop: CancellationToken::new(),
             config,
         };
-        agent.serve(Rings::new(rings), snapshot, report).await
+        let rings = Rings::new(rings, agent.pipeline.readiness());
+        agent.serve(rings, snapshot, report).await
     }
 
     async fn serve(

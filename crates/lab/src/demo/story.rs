@@ -66,7 +66,10 @@ pub fn tell(lab: &Lab, teller: &Teller, watcher: &Watcher) -> Result<()> {
         between(f, "ingest/ingest-gateway", "ingest/segment-store") && forwarded(f)
     })?;
     teller.kept("everything else goes on");
-    teller.cli(lab, &["observe", "--verdict", "DROPPED", "--to-pod", RELAY, "--last", "3", "--print-policy-names"])?;
+    teller.cli(
+        lab,
+        &["observe", "--verdict", "DROPPED", "--to-pod", RELAY, "--last", "3", "--print-policy-names"],
+    )?;
     if let Some(flow) =
         watcher.since(mark).iter().find(|f| between(f, FANOUT, RELAY) && f.is_reply == Some(true))
     {

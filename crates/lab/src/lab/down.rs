@@ -31,8 +31,9 @@ pub fn down(name: &str) -> Result<()> {
         }
         _ => Ok(()),
     });
-    // The parents, when this was the last lab and nothing else lives there.
-    for parent in Path::new(LABS).ancestors().take(2).chain([Path::new(NETNS)]) {
+    // The parents, when this was the last lab and nothing else lives there. /run/netns stays, as
+    // `ip netns` leaves it.
+    for parent in Path::new(LABS).ancestors().take(2) {
         let _ = std::fs::remove_dir(parent);
     }
     outcome

@@ -36,6 +36,10 @@ impl Lab {
             ip::sysctl(&path, &[("ipv6/conf/eth0/accept_ra", "0"), ("ipv6/conf/eth0/accept_dad", "0")])?;
             ip::batch(&path, &self.inside(spec, place, addresses))?;
         }
+        for (place, _) in &places {
+            ip::awake(&self.layout.netns(place))?;
+        }
+        ip::awake(&underlay)?;
         Ok(())
     }
 

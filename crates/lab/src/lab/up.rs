@@ -1,6 +1,7 @@
 //! Bringing a lab up, in the order things need each other.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
@@ -11,7 +12,7 @@ use super::state::State;
 use super::{Lab, Tools};
 use crate::layout::Layout;
 use crate::machine::process::ProcessId;
-use crate::machine::{bpffs, cgroup};
+use crate::machine::{bpffs, cgroup, wait};
 use crate::spec::{Datapath, Spec};
 
 pub fn up(spec: Spec, tools: Tools, ephemeral: bool) -> Result<Lab> {
@@ -41,9 +42,7 @@ pub fn up(spec: Spec, tools: Tools, ephemeral: bool) -> Result<Lab> {
     // Half a lab, one whose processes died, or one of an earlier build is no use to anybody.
     down::down(&layout.name)?;
 
-    for dir in [layout.dir.clone(), layout.identities(), layout.logs()] {
-        fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
-    }
+    make_home(&layout)?;
     let owner = if ephemeral { Some(ProcessId::own()?) } else { None };
     let state = State::new(spec, owner);
     state.write(&layout)?;
@@ -59,6 +58,21 @@ pub fn up(spec: Spec, tools: Tools, ephemeral: bool) -> Result<Lab> {
             Err(error)
         }
     }
+}
+
+/// The lab's directory. The last lab to go removes the directory of all labs, perhaps right now.
+fn make_home(layout: &Layout) -> Result<()> {
+    wait::until("a directory for the lab", Duration::from_secs(1), || {
+        match fs::create_dir_all(&layout.dir) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Err(e.to_string())),
+            Err(e) => Err(e).with_context(|| format!("make {}", layout.dir.display())),
+            Ok(()) => Ok(Ok(())),
+        }
+    })?;
+    for dir in [layout.identities(), layout.logs()] {
+        fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
+    }
+    Ok(())
 }
 
 impl Lab {

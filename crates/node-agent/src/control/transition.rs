@@ -296,17 +296,18 @@ impl Work<'_> {
         let cidrs = cidrs.into_iter().chain(leaving).filter(|(_, number)| *number != reserved::WORLD);
         let world = World::new(facts.iter().map(|(number, facts)| (*number, facts.clone())), cidrs);
         let mut compiler = Compiler::new(policies.iter().map(|policy| &policy.meaning), &world);
-        let mut tables = Vec::with_capacity(subjects.len());
-        for identity in subjects {
-            if let Some(table) = compiler.compile(*identity, self.rules)
-                && self.applied.contents.tables.get(identity) != Some(&table)
-            {
-                tables.push((*identity, table));
-            }
-        }
-        if !tables.is_empty() {
+        let compiled: Vec<(u32, Table)> = subjects
+            .iter()
+            .filter_map(|identity| Some((*identity, compiler.compile(*identity, self.rules)?)))
+            .collect();
+        // Also when no table differs: after a restart they are those an earlier agent installed, and this
+        // one has just learned what their rules are called.
+        if !compiled.is_empty() {
             (self.announce)(self.rules);
         }
+        let differs =
+            |(identity, table): &(u32, Table)| self.applied.contents.tables.get(identity) != Some(table);
+        let tables = compiled.into_iter().filter(differs).collect();
         self.swap(tables);
     }
 

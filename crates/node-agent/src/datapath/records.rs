@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
 use fathom_bpf::abi::{Event, LedgerStage};
 use fathom_bpf::load::Datapath as Loaded;
 use fathom_bpf::ring::{EVENT_SPAN, Gauge, Lane as RingLane, Reader};
 
-use crate::cluster::snapshot::Snapshot;
 use crate::events::source::{Drained, KernelCounts, KernelLedger, Lane, RecordSource, Traffic};
+use crate::http::Readiness;
 
 /// Records wait for names at most this long: unnamed is better than overwritten.
 const NAMES_WITHIN: Duration = Duration::from_secs(10);
@@ -18,20 +17,21 @@ const NAMES_WITHIN: Duration = Duration::from_secs(10);
 /// The rings, drained by the reader's thread.
 pub struct Rings {
     reader: Reader,
-    /// Until when records wait for the first snapshot with names in it.
-    waiting: Option<(Arc<ArcSwap<Snapshot>>, Instant)>,
+    /// What names wait for, and until when records wait for names.
+    waiting: Option<(Readiness, Instant)>,
 }
 
 impl Rings {
-    /// Rings that are drained once `snapshot` knows names. What an earlier agent left in them happened
-    /// to the same pods, and the kernel keeps it until it can be told by their names.
-    pub fn new(reader: Reader, snapshot: Arc<ArcSwap<Snapshot>>) -> Self {
-        Rings { reader, waiting: Some((snapshot, Instant::now() + NAMES_WITHIN)) }
+    /// Rings that are drained once objects are listed and tables installed. What an earlier agent left
+    /// in them happened to the same pods by the same rules: the kernel keeps it until it can be told by
+    /// their names.
+    pub fn new(reader: Reader, readiness: Readiness) -> Self {
+        Rings { reader, waiting: Some((readiness, Instant::now() + NAMES_WITHIN)) }
     }
 
     fn must_wait(&mut self) -> bool {
-        let waits = |(snapshot, until): &(Arc<ArcSwap<Snapshot>>, Instant)| {
-            snapshot.load().revision == 0 && Instant::now() < *until
+        let waits = |(readiness, until): &(Readiness, Instant)| {
+            !readiness.missing().is_empty() && Instant::now() < *until
         };
         if !self.waiting.as_ref().is_some_and(waits) {
             self.waiting = None;

@@ -45,11 +45,8 @@ pub(crate) fn attach(program: BorrowedFd<'_>, filter: Filter) -> io::Result<()> 
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    let mut opts = ffi::bpf_tc_opts {
-        prog_fd: program.as_raw_fd(),
-        flags: ffi::BPF_TC_F_REPLACE,
-        ..filter.opts()
-    };
+    let mut opts =
+        ffi::bpf_tc_opts { prog_fd: program.as_raw_fd(), flags: ffi::BPF_TC_F_REPLACE, ..filter.opts() };
     // SAFETY: as above; the program is open.
     check(unsafe { ffi::bpf_tc_attach(&raw const hook, &raw mut opts) }).map(drop)
 }

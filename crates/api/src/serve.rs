@@ -75,8 +75,9 @@ impl Listeners {
                 if !address.ip().is_loopback() && bound.tls.is_none() && !tls_off {
                     return Err(ServeError::Exposed { address });
                 }
-                let listener =
-                    TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })?;
+                let listener = TcpListener::bind(address)
+                    .await
+                    .map_err(|source| ServeError::Bind { address, source })?;
                 bound.tcp.push(listener);
             }
         }
@@ -115,7 +116,9 @@ impl Listeners {
             }
             let incoming = TcpListenerStream::new(listener);
             servers.spawn(
-                server.add_routes(routes.clone()).serve_with_incoming_shutdown(incoming, until(shutdown.clone())),
+                server
+                    .add_routes(routes.clone())
+                    .serve_with_incoming_shutdown(incoming, until(shutdown.clone())),
             );
         }
         let mut paths = Vec::new();
@@ -221,7 +224,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_certificate_is_named() {
-        let files = TlsFiles { cert: "/nonexistent/a.crt".into(), key: "/nonexistent/a.key".into(), client_ca: None };
+        let files =
+            TlsFiles { cert: "/nonexistent/a.crt".into(), key: "/nonexistent/a.key".into(), client_ca: None };
         let error = Listeners::bind(&[], &[], Some(&files), false).await.err().unwrap();
         assert!(error.to_string().contains("/nonexistent/a.crt"), "{error}");
     }

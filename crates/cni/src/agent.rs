@@ -64,7 +64,11 @@ impl Agent {
     }
 
     /// What the agent finds wrong with the attachment: one line each.
-    pub async fn check(&mut self, attachment: &Attachment, addresses: Vec<String>) -> Result<Vec<String>, Error> {
+    pub async fn check(
+        &mut self,
+        attachment: &Attachment,
+        addresses: Vec<String>,
+    ) -> Result<Vec<String>, Error> {
         let request = api::CheckRequest { attachment: Some(attachment.into()), addresses };
         let answer = self.client.check(request).await;
         answer.map(|r| r.into_inner().problems).map_err(|s| refused("check the endpoint", &s))
@@ -91,7 +95,9 @@ async fn connect_once(socket: &Path) -> Result<Channel, tonic::transport::Error>
 
 fn refused(verb: &str, status: &Status) -> Error {
     let code = match status.code() {
-        tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => Code::TryAgainLater,
+        tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => {
+            Code::TryAgainLater
+        }
         tonic::Code::ResourceExhausted => Code::NoAddress,
         _ => Code::Agent,
     };

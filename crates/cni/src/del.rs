@@ -27,7 +27,12 @@ pub async fn del(config: &Config, target: &Target) -> Result<(), Error> {
 }
 
 /// Removes one labelled device and gives its addresses back.
-pub async fn remove(config: &Config, handle: &Handle, index: u32, attachment: &Attachment) -> Result<(), Error> {
+pub async fn remove(
+    config: &Config,
+    handle: &Handle,
+    index: u32,
+    attachment: &Attachment,
+) -> Result<(), Error> {
     host::delete(handle, index).await?;
     release(config, attachment).await
 }

@@ -119,11 +119,8 @@ impl Target {
         if !is_interface_name(&interface) {
             return Err(invalid("CNI_IFNAME", &interface));
         }
-        let netns = if netns_required {
-            required("CNI_NETNS")?
-        } else {
-            variable("CNI_NETNS").unwrap_or_default()
-        };
+        let netns =
+            if netns_required { required("CNI_NETNS")? } else { variable("CNI_NETNS").unwrap_or_default() };
         let mut target = Self {
             attachment: Attachment { container_id, interface },
             netns: netns.into(),
@@ -207,10 +204,7 @@ mod tests {
     const CONFIG: &[u8] = br#"{"cniVersion":"1.1.0","name":"pods","type":"fathom-cni","runDir":"/run/x"}"#;
 
     fn parse(env: &[(&str, &str)], stdin: &[u8]) -> Result<Invocation, Error> {
-        Invocation::parse(
-            |name| env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()),
-            stdin,
-        )
+        Invocation::parse(|name| env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()), stdin)
     }
 
     const ADD: [(&str, &str); 5] = [
@@ -232,7 +226,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_malformed_is_named() {
-        for (drop, code) in [("CNI_COMMAND", 4), ("CNI_CONTAINERID", 4), ("CNI_NETNS", 4), ("CNI_IFNAME", 4)] {
+        for (drop, code) in [("CNI_COMMAND", 4), ("CNI_CONTAINERID", 4), ("CNI_NETNS", 4), ("CNI_IFNAME", 4)]
+        {
             let env: Vec<_> = ADD.into_iter().filter(|(n, _)| *n != drop).collect();
             let error = parse(&env, CONFIG).unwrap_err();
             assert_eq!(error.code.number(), code);

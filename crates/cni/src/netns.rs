@@ -24,9 +24,8 @@ impl Netns {
     /// [`Code::InvalidEnvironment`] when there is none at `path`, or when it is the node's own:
     /// wiring the node as if it were a pod would cut it off.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let invalid = |what: &str| {
-            Error::new(Code::InvalidEnvironment, format!("CNI_NETNS {} {what}", path.display()))
-        };
+        let invalid =
+            |what: &str| Error::new(Code::InvalidEnvironment, format!("CNI_NETNS {} {what}", path.display()));
         let file = File::open(path).map_err(|e| invalid("cannot be opened").because(e))?;
         let pod = file.metadata().map_err(|e| invalid("cannot be examined").because(e))?;
         let own = std::fs::metadata("/proc/thread-self/ns/net")

@@ -47,7 +47,7 @@ fn template(node: &str) -> Bytes {
         destination: Some(endpoint(2)),
         node_name: node.into(),
         uuid: "00000000-0000-4000-8000-000000000000".into(),
-        summary: "TCP Flags: SYN, ACK".into(),
+        destination_names: vec!["chat-relay.streaming.svc.cluster.local".into()],
         ..Default::default()
     };
     let response = GetFlowsResponse {
@@ -145,12 +145,14 @@ async fn relay(dir: &Path) -> PathBuf {
     let dial = Arc::new(Dialer::new(&config.tls).expect("dialer"));
     let pool = Pool::start(known, dial, (Duration::from_millis(50), Duration::from_millis(200)));
     let connected = |nodes: &Arc<fathom_relay::pool::Nodes>| {
-        let is = |node: &fathom_relay::pool::Node| matches!(node.state, fathom_relay::pool::State::Connected(_));
+        let is =
+            |node: &fathom_relay::pool::Node| matches!(node.state, fathom_relay::pool::State::Connected(_));
         nodes.values().filter(|node| is(node)).count() == NODES
     };
     pool.watch().wait_for(connected).await.expect("agents");
     let timing: Timing = config.timing();
-    let observer = RelayObserver { pool, timing, relay_name: "relay".into(), metrics: Arc::new(Metrics::new()) };
+    let observer =
+        RelayObserver { pool, timing, relay_name: "relay".into(), metrics: Arc::new(Metrics::new()) };
     let socket = dir.join("relay.sock");
     let listeners = fathom_api::serve::Listeners::bind(&[], std::slice::from_ref(&socket), None, false)
         .await

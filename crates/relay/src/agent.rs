@@ -50,7 +50,12 @@ impl Agent for RelayAgent {
         nodes.push(NodeLedger {
             node_name: self.relay_name.to_string(),
             time: Some(timestamp(fathom_api::time::now())),
-            stages: vec![LedgerStage { name: "relay".into(), r#in: received, out: sent, ..Default::default() }],
+            stages: vec![LedgerStage {
+                name: "relay".into(),
+                r#in: received,
+                out: sent,
+                ..Default::default()
+            }],
             balanced: true,
             problem: String::new(),
         });
@@ -64,7 +69,8 @@ impl Agent for RelayAgent {
         .await;
         // Rule ids come from the rules' content, so the same id on two nodes is the same rule.
         let mut rules: BTreeMap<u32, Rule> = BTreeMap::new();
-        for rule in answers.into_iter().filter_map(|(_, answer)| answer.ok()).flat_map(|answer| answer.rules) {
+        for rule in answers.into_iter().filter_map(|(_, answer)| answer.ok()).flat_map(|answer| answer.rules)
+        {
             rules
                 .entry(rule.id)
                 .and_modify(|sum| {
@@ -84,7 +90,8 @@ impl Agent for RelayAgent {
             AgentClient::new(channel).list_endpoints(ListEndpointsRequest {}).await
         })
         .await;
-        let endpoints = answers.into_iter().filter_map(|(_, answer)| answer.ok()).flat_map(|a| a.endpoints).collect();
+        let endpoints =
+            answers.into_iter().filter_map(|(_, answer)| answer.ok()).flat_map(|a| a.endpoints).collect();
         Ok(Response::new(ListEndpointsResponse { endpoints }))
     }
 
@@ -96,7 +103,8 @@ impl Agent for RelayAgent {
             AgentClient::new(channel).get_features(GetFeaturesRequest {}).await
         })
         .await;
-        let features = answers.into_iter().filter_map(|(_, answer)| answer.ok()).flat_map(|a| a.features).collect();
+        let features =
+            answers.into_iter().filter_map(|(_, answer)| answer.ok()).flat_map(|a| a.features).collect();
         Ok(Response::new(GetFeaturesResponse { features }))
     }
 }

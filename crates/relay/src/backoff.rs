@@ -17,7 +17,7 @@ impl Backoff {
     }
 
     /// The pause before the next try.
-    pub fn next(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let nominal = self.next;
         self.next = (nominal * 2).min(self.most);
         // RandomState is seeded by the system: a dice throw without a dependency.
@@ -40,10 +40,10 @@ mod tests {
         let (first, most) = (Duration::from_millis(100), Duration::from_millis(350));
         let mut backoff = Backoff::new(first, most);
         for nominal in [100, 200, 350, 350] {
-            let pause = backoff.next().as_millis();
+            let pause = backoff.pause().as_millis();
             assert!((nominal / 2..=nominal).contains(&pause), "{pause} of {nominal}");
         }
         backoff.reset();
-        assert!(backoff.next() <= first);
+        assert!(backoff.pause() <= first);
     }
 }

@@ -117,7 +117,8 @@ impl Config {
 /// Parses "50ms", "1s", "2m".
 fn duration(text: &str) -> Result<Duration, String> {
     let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let n: u64 = digits.parse().map_err(|_| format!("{text:?}: want a number and a unit, as in 50ms, 1s or 2m"))?;
+    let n: u64 =
+        digits.parse().map_err(|_| format!("{text:?}: want a number and a unit, as in 50ms, 1s or 2m"))?;
     match unit {
         "ms" => Ok(Duration::from_millis(n)),
         "s" => Ok(Duration::from_secs(n)),

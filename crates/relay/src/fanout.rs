@@ -13,6 +13,7 @@ use fathom_api::Raw;
 use fathom_api::observer::GetFlowsRequest;
 use fathom_api::observer_raw::observer_client::ObserverClient;
 use fathom_api::relay::NodeState;
+use fathom_api::response::with_node_name;
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
@@ -25,8 +26,8 @@ use crate::merge::{Hold, Merge, Source};
 use crate::metrics::Metrics;
 use crate::notes::Notes;
 use crate::pool::{Pool, State};
-use crate::wire::{self, Look};
 use crate::window::{Wanted, Window};
+use crate::wire::{self, Look};
 
 /// Responses handed over at once, at most.
 const BATCH: usize = 128;
@@ -126,15 +127,13 @@ impl Fanout {
     fn attach(&mut self, first: bool) {
         let nodes = self.pool.nodes();
         for (name, node) in nodes.iter() {
-            let known = self.by_name.get(name).map(|&s| (s, self.readers[s].generation));
+            let known = self.by_name.get(name).map(|&source| &self.readers[source]);
+            let wanted = known.is_none_or(|reader| reader.ended && reader.generation != node.generation);
             match &node.state {
-                State::Connected(channel) => {
-                    if known.is_none_or(|(s, generation)| generation != node.generation && self.readers[s].ended)
-                    {
-                        let resume = known.map(|(s, _)| self.readers[s].newest);
-                        self.open(name.clone(), node.generation, channel.clone(), first, resume);
-                        self.notes.add(NodeState::NodeConnected, name, "");
-                    }
+                State::Connected(channel) if wanted => {
+                    let resume = known.map(|reader| reader.newest);
+                    self.open(name.clone(), node.generation, channel.clone(), first, resume);
+                    self.notes.add(NodeState::NodeConnected, name, "");
                 }
                 State::Unavailable(why) if first => self.notes.add(NodeState::NodeUnavailable, name, why),
                 State::Connecting if first => {
@@ -233,6 +232,10 @@ impl Fanout {
                     }
                     None => {}
                 }
+                if self.request.follow {
+                    // The node may have been connected anew before its old stream ended.
+                    self.attach(false);
+                }
             }
         }
     }
@@ -245,7 +248,11 @@ impl Fanout {
         loop {
             let now = self.started.elapsed();
             let Some((source, time, item)) = self.merge.pop(now, pressure) else { break };
-            let raw = wire::with_node_name(item.raw, item.look.named, &self.readers[source].name);
+            let raw = if item.look.named {
+                item.raw
+            } else {
+                with_node_name(&item.raw, &self.readers[source].name)
+            };
             if item.look.is_flow {
                 self.window.take(time, raw, &mut batch);
             } else {
@@ -327,34 +334,35 @@ async fn read(
     credits: Arc<Semaphore>,
     inputs: mpsc::UnboundedSender<Input>,
 ) {
-    let ended = match ObserverClient::new(channel).max_decoding_message_size(16 << 20).get_flows(request).await {
-        Err(status) => Some(status),
-        Ok(response) => {
-            let mut chunks = response.into_inner().ready_chunks(BATCH);
-            let (mut failed, mut newest) = (None, 0);
-            while failed.is_none() {
-                let Ok(credit) = credits.clone().acquire_owned().await else { return };
-                let Some(chunk) = chunks.next().await else { break };
-                let mut items = Vec::with_capacity(chunk.len());
-                for response in chunk {
-                    match response {
-                        Ok(raw) => {
-                            let look = wire::look(&raw);
-                            newest = if look.time == 0 { newest } else { look.time };
-                            items.push(Delivered { time: newest, look, raw, _credit: None });
+    let ended =
+        match ObserverClient::new(channel).max_decoding_message_size(16 << 20).get_flows(request).await {
+            Err(status) => Some(status),
+            Ok(response) => {
+                let mut chunks = response.into_inner().ready_chunks(BATCH);
+                let (mut failed, mut newest) = (None, 0);
+                while failed.is_none() {
+                    let Ok(credit) = credits.clone().acquire_owned().await else { return };
+                    let Some(chunk) = chunks.next().await else { break };
+                    let mut items = Vec::with_capacity(chunk.len());
+                    for response in chunk {
+                        match response {
+                            Ok(raw) => {
+                                let look = wire::look(&raw);
+                                newest = if look.time == 0 { newest } else { look.time };
+                                items.push(Delivered { time: newest, look, raw, _credit: None });
+                            }
+                            Err(status) => failed = Some(status),
                         }
-                        Err(status) => failed = Some(status),
+                    }
+                    if let Some(last) = items.last_mut() {
+                        last._credit = Some(credit);
+                    }
+                    if inputs.send(Input::Batch(source, items)).is_err() {
+                        return;
                     }
                 }
-                if let Some(last) = items.last_mut() {
-                    last._credit = Some(credit);
-                }
-                if inputs.send(Input::Batch(source, items)).is_err() {
-                    return;
-                }
+                failed
             }
-            failed
-        }
-    };
+        };
     let _ = inputs.send(Input::Ended(source, ended));
 }

@@ -1,5 +1,7 @@
 //! `fathom-relay`: see [`fathom_relay`].
 
+#![forbid(unsafe_code)]
+
 use clap::Parser;
 
 fn main() -> std::process::ExitCode {

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use fathom_api::Raw;
 use fathom_api::relay::NodeState;
-
-use crate::wire;
+use fathom_api::response::node_status;
 
 /// How long a word waits for others that say the same.
 const GATHER: Duration = Duration::from_millis(100);
@@ -52,7 +51,8 @@ impl Notes {
         self.said_something = true;
         self.due = None;
         for ((state, message), nodes) in std::mem::take(&mut self.pending) {
-            out.push(wire::node_status(&self.relay_name, state, nodes, message));
+            let state = NodeState::try_from(state).unwrap_or_default();
+            out.push(node_status(state, nodes, &message, &self.relay_name, fathom_api::time::now()));
         }
     }
 }

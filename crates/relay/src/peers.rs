@@ -32,7 +32,9 @@ pub trait Dial: Send + Sync + 'static {
 
 /// The error for a `--peer` that is not `NAME=TARGET`.
 #[derive(Debug, thiserror::Error)]
-#[error("--peer {0:?}: want NAME=TARGET, as in node-1=10.0.0.1:4244 or node-1=unix:///run/fathom/hubble.sock")]
+#[error(
+    "--peer {0:?}: want NAME=TARGET, as in node-1=10.0.0.1:4244 or node-1=unix:///run/fathom/hubble.sock"
+)]
 pub struct BadPeer(String);
 
 /// Parses one `--peer NAME=TARGET`.
@@ -62,13 +64,18 @@ fn apply(peers: &mut BTreeMap<Arc<str>, Peer>, change: ChangeNotification) -> bo
 
 /// Follows a peer service for as long as somebody listens. A lost service keeps the last list:
 /// agents do not vanish because the one that lists them did.
-pub async fn follow_service(service: Peer, fixed: Vec<Peer>, dial: Arc<dyn Dial>, peers: watch::Sender<Peers>) {
+pub async fn follow_service(
+    service: Peer,
+    fixed: Vec<Peer>,
+    dial: Arc<dyn Dial>,
+    peers: watch::Sender<Peers>,
+) {
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(30));
     loop {
         tokio::select! {
             () = peers.closed() => return,
             ended = listen(&service, &fixed, &*dial, &peers, &mut backoff) => {
-                let pause = backoff.next();
+                let pause = backoff.pause();
                 tracing::warn!(service = %service.target, retry_in = ?pause, error = format!("{ended:#}"), "peer service lost; keeping the peers known");
                 tokio::time::sleep(pause).await;
             }

@@ -131,7 +131,7 @@ async fn hold(
             }
             Err(error) => format!("{error:#}"),
         };
-        let pause = backoff.next();
+        let pause = backoff.pause();
         tracing::warn!(node = %peer.name, target = %peer.target, retry_in = ?pause, error = lost, "node unavailable");
         set(State::Unavailable(lost.into()));
         tokio::time::sleep(pause).await;

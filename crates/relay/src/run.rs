@@ -31,7 +31,8 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// What kept it from starting, or made a listener fail.
 pub fn run(config: Config) -> anyhow::Result<()> {
     log(&config.log_format);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(serve(config))
 }
 
@@ -48,7 +49,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         "no agents to attach to: give --peer NAME=TARGET or --peer-service TARGET"
     );
     let dial = Arc::new(Dialer::new(&config.tls)?);
-    let listed: BTreeMap<Arc<str>, Peer> = fixed.iter().map(|peer| (peer.name.clone(), peer.clone())).collect();
+    let listed: BTreeMap<Arc<str>, Peer> =
+        fixed.iter().map(|peer| (peer.name.clone(), peer.clone())).collect();
     let (list, known) = watch::channel::<Peers>(Arc::new(listed));
     match &config.peer_service {
         Some(target) => {
@@ -67,11 +69,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         relay_name: config.relay_name.as_str().into(),
         metrics: metrics.clone(),
     };
-    let agent = RelayAgent {
-        pool: pool.clone(),
-        relay_name: observer.relay_name.clone(),
-        metrics: metrics.clone(),
-    };
+    let agent =
+        RelayAgent { pool: pool.clone(), relay_name: observer.relay_name.clone(), metrics: metrics.clone() };
     let (health, health_service) = tonic_health::server::health_reporter();
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -83,10 +82,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         .add_service(reflection().build_v1().context("reflection")?)
         .add_service(reflection().build_v1alpha().context("reflection")?);
 
-    let tls = config.tls.tls_cert_file.as_ref().zip(config.tls.tls_key_file.as_ref()).map(|(cert, key)| TlsFiles {
-        cert: cert.clone(),
-        key: key.clone(),
-        client_ca: config.tls.tls_client_ca_file.clone(),
+    let tls = config.tls.tls_cert_file.as_ref().zip(config.tls.tls_key_file.as_ref()).map(|(cert, key)| {
+        TlsFiles { cert: cert.clone(), key: key.clone(), client_ca: config.tls.tls_client_ca_file.clone() }
     });
     let sockets: Vec<_> = config.socket.iter().cloned().collect();
     let listeners = Listeners::bind(&config.listen, &sockets, tls.as_ref(), config.tls.mode == "off").await?;
@@ -158,7 +155,8 @@ fn http(pool: Pool, metrics: Arc<Metrics>) -> Router {
 
 async fn signalled() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fathom_api::Raw;
 use fathom_api::filter::Filter;
 use fathom_api::observer::{
     GetAgentEventsRequest, GetAgentEventsResponse, GetDebugEventsRequest, GetDebugEventsResponse,
-    GetFlowsRequest, GetNamespacesRequest, GetNamespacesResponse, GetNodesRequest, GetNodesResponse, Namespace,
-    Node, ServerStatusRequest, ServerStatusResponse, Tls, observer_client::ObserverClient,
+    GetFlowsRequest, GetNamespacesRequest, GetNamespacesResponse, GetNodesRequest, GetNodesResponse,
+    Namespace, Node, ServerStatusRequest, ServerStatusResponse, Tls, observer_client::ObserverClient,
 };
 use fathom_api::observer_raw::observer_server::Observer;
 use fathom_api::relay::NodeState;
 use fathom_api::write::Mask;
-use fathom_api::Raw;
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::mpsc;
 use tonic::metadata::MetadataValue;
@@ -106,8 +106,14 @@ impl Observer for RelayObserver {
         self.pool.settled(Duration::from_secs(1)).await;
         let (out, batches) = mpsc::channel(OUT_QUEUE);
         let guard = self.metrics.request();
-        let answer =
-            Fanout::run(request, self.pool.clone(), self.timing, self.relay_name.clone(), self.metrics.clone(), out);
+        let answer = Fanout::run(
+            request,
+            self.pool.clone(),
+            self.timing,
+            self.relay_name.clone(),
+            self.metrics.clone(),
+            out,
+        );
         tokio::spawn(async move {
             answer.await;
             drop(guard);
@@ -124,10 +130,7 @@ impl Observer for RelayObserver {
         request: Request<GetAgentEventsRequest>,
     ) -> Result<Response<Self::GetAgentEventsStream>, Status> {
         let request = request.into_inner();
-        let ask = move |channel| {
-            let request = request.clone();
-            async move { ObserverClient::new(channel).get_agent_events(request).await }
-        };
+        let ask = move |channel| async move { ObserverClient::new(channel).get_agent_events(request).await };
         Ok(self.versioned(events::merged(&self.pool, self.timing, ask).await))
     }
 
@@ -136,10 +139,7 @@ impl Observer for RelayObserver {
         request: Request<GetDebugEventsRequest>,
     ) -> Result<Response<Self::GetDebugEventsStream>, Status> {
         let request = request.into_inner();
-        let ask = move |channel| {
-            let request = request.clone();
-            async move { ObserverClient::new(channel).get_debug_events(request).await }
-        };
+        let ask = move |channel| async move { ObserverClient::new(channel).get_debug_events(request).await };
         Ok(self.versioned(events::merged(&self.pool, self.timing, ask).await))
     }
 
@@ -183,7 +183,8 @@ impl Observer for RelayObserver {
             .flat_map(|answer| answer.namespaces)
             .map(|namespace| (namespace.cluster, namespace.namespace))
             .collect();
-        let namespaces = all.into_iter().map(|(cluster, namespace)| Namespace { cluster, namespace }).collect();
+        let namespaces =
+            all.into_iter().map(|(cluster, namespace)| Namespace { cluster, namespace }).collect();
         Ok(self.versioned(GetNamespacesResponse { namespaces }))
     }
 

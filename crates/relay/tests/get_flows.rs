@@ -159,7 +159,8 @@ async fn nonsense_is_refused_before_any_node_is_asked() {
     let request = GetFlowsRequest { first: true, follow: true, ..Default::default() };
     let status = relay.client.get_flows(request).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::InvalidArgument);
-    let filter = fathom_api::flow::FlowFilter { source_ip: vec!["not an address".into()], ..Default::default() };
+    let filter =
+        fathom_api::flow::FlowFilter { source_ip: vec!["not an address".into()], ..Default::default() };
     let request = GetFlowsRequest { whitelist: vec![filter], ..Default::default() };
     let status = relay.client.get_flows(request).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::InvalidArgument);
@@ -174,11 +175,13 @@ async fn status_nodes_and_namespaces_speak_for_all_nodes() {
     let b = start_agent(dir.path(), "b", history([3])).await;
     let nowhere = dir.path().join("nowhere.sock");
     let mut relay = start_relay(dir.path(), &[("a", &a.socket), ("b", &b.socket), ("dead", &nowhere)]).await;
-    let status = relay.client.server_status(fathom_api::observer::ServerStatusRequest {}).await.unwrap().into_inner();
+    let status =
+        relay.client.server_status(fathom_api::observer::ServerStatusRequest {}).await.unwrap().into_inner();
     assert_eq!((status.num_flows, status.max_flows, status.seen_flows), (3, 200, 6));
     assert_eq!((status.num_connected_nodes, status.num_unavailable_nodes), (Some(2), Some(1)));
     assert_eq!(status.unavailable_nodes, ["dead"]);
-    let nodes = relay.client.get_nodes(fathom_api::observer::GetNodesRequest {}).await.unwrap().into_inner().nodes;
+    let nodes =
+        relay.client.get_nodes(fathom_api::observer::GetNodesRequest {}).await.unwrap().into_inner().nodes;
     let states: Vec<_> = nodes.iter().map(|node| (node.name.as_str(), node.state())).collect();
     let want = [
         ("a", NodeState::NodeConnected),
@@ -186,7 +189,12 @@ async fn status_nodes_and_namespaces_speak_for_all_nodes() {
         ("dead", NodeState::NodeUnavailable),
     ];
     assert_eq!(states, want);
-    let spaces = relay.client.get_namespaces(fathom_api::observer::GetNamespacesRequest {}).await.unwrap().into_inner();
+    let spaces = relay
+        .client
+        .get_namespaces(fathom_api::observer::GetNamespacesRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     let names: Vec<_> = spaces.namespaces.iter().map(|n| n.namespace.as_str()).collect();
     assert_eq!(names, ["a", "b", "shared"]);
 }

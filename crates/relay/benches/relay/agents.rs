@@ -37,10 +37,12 @@ impl Observer for Synthetic {
         let (template, node) = (self.template.clone(), self.node as i64);
         if request.into_inner().follow {
             let live = tokio_stream::wrappers::BroadcastStream::new(self.live.subscribe());
-            let flows = live.filter_map(move |t| futures::future::ready(t.ok().map(|t| Ok(stamped(&template, t)))));
+            let flows =
+                live.filter_map(move |t| futures::future::ready(t.ok().map(|t| Ok(stamped(&template, t)))));
             return Ok(Response::new(flows.boxed()));
         }
-        let times = (0..FLOWS_PER_NODE as i64).map(move |i| 1_700_000_000_000_000_000 + i * 1_000_000 + node * 1_000);
+        let times =
+            (0..FLOWS_PER_NODE as i64).map(move |i| 1_700_000_000_000_000_000 + i * 1_000_000 + node * 1_000);
         Ok(Response::new(stream::iter(times.map(move |t| Ok(stamped(&template, t)))).boxed()))
     }
 

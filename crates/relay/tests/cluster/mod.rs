@@ -160,12 +160,8 @@ impl Drop for Running {
 }
 
 pub async fn start_agent(dir: &Path, name: &str, script: Script) -> Running {
-    let agent = FakeAgent {
-        name: name.into(),
-        script,
-        live: broadcast::channel(1024).0,
-        requests: Arc::default(),
-    };
+    let agent =
+        FakeAgent { name: name.into(), script, live: broadcast::channel(1024).0, requests: Arc::default() };
     let socket = dir.join(format!("{name}.sock"));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
@@ -175,8 +171,7 @@ pub async fn start_agent(dir: &Path, name: &str, script: Script) -> Running {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_service_status("hubble.server.Observer", tonic_health::ServingStatus::Serving).await;
         let routes = Routes::new(ObserverServer::new(served)).add_service(health_service);
-        let listeners =
-            fathom_api::serve::Listeners::bind(&[], &[path], None, false).await.expect("bind");
+        let listeners = fathom_api::serve::Listeners::bind(&[], &[path], None, false).await.expect("bind");
         ready.send(()).expect("the test waits");
         let (_keep, stop) = watch::channel(false);
         listeners.serve(routes, stop, Duration::ZERO).await.expect("serve");
@@ -195,7 +190,7 @@ pub const TIMING: Timing = Timing {
 /// A relay over the given sockets, and a decoding client of it.
 pub struct Relay {
     pub pool: Pool,
-    pub peers: watch::Sender<Peers>,
+    _peers: watch::Sender<Peers>,
     pub client: ObserverClient<Channel>,
 }
 
@@ -228,15 +223,21 @@ pub async fn start_relay(dir: &Path, agents: &[(&str, &Path)]) -> Relay {
         metrics: Arc::new(Metrics::new()),
     };
     let socket = dir.join("relay.sock");
-    let listeners =
-        fathom_api::serve::Listeners::bind(&[], std::slice::from_ref(&socket), None, false).await.expect("bind");
+    let listeners = fathom_api::serve::Listeners::bind(&[], std::slice::from_ref(&socket), None, false)
+        .await
+        .expect("bind");
     tokio::spawn(async move {
         let (_keep, stop) = watch::channel(false);
-        listeners.serve(Routes::new(ObserverServer::new(observer)), stop, Duration::ZERO).await.expect("serve");
+        listeners
+            .serve(Routes::new(ObserverServer::new(observer)), stop, Duration::ZERO)
+            .await
+            .expect("serve");
     });
     let target = format!("unix://{}", socket.display()).parse().expect("target");
-    let channel = fathom_api::connect::connect(&target, &Default::default(), Duration::from_secs(5)).await.expect("relay");
-    Relay { pool, peers, client: ObserverClient::new(channel) }
+    let channel = fathom_api::connect::connect(&target, &Default::default(), Duration::from_secs(5))
+        .await
+        .expect("relay");
+    Relay { pool, _peers: peers, client: ObserverClient::new(channel) }
 }
 
 /// Waits until the pool sees `name` as connected, or not.
@@ -245,12 +246,16 @@ pub async fn until_connected(pool: &Pool, name: &str, connected: bool) {
     let is = |nodes: &Arc<fathom_relay::pool::Nodes>| {
         nodes.get(name).is_some_and(|node| matches!(node.state, State::Connected(_))) == connected
     };
-    tokio::time::timeout(Duration::from_secs(5), nodes.wait_for(is)).await.expect("in time").expect("pool lives");
+    tokio::time::timeout(Duration::from_secs(5), nodes.wait_for(is))
+        .await
+        .expect("in time")
+        .expect("pool lives");
 }
 
 /// The next response, within five seconds.
 pub async fn next(stream: &mut tonic::Streaming<GetFlowsResponse>) -> Option<ResponseTypes> {
-    let message = tokio::time::timeout(Duration::from_secs(5), stream.message()).await.expect("a response in time");
+    let message =
+        tokio::time::timeout(Duration::from_secs(5), stream.message()).await.expect("a response in time");
     message.expect("no error").map(|response| response.response_types.expect("a member"))
 }
 

@@ -241,3 +241,59 @@ fn every_ledger_stage_is_the_same() {
         stages.into_iter().map(|stage| (screaming(stage), stage as u32)).collect();
     assert_eq!(list("FATHOM_LEDGER_STAGES"), rust);
 }
+
+/// The numbers of `#define NAME number` and `#define NAME (1 << bit)`.
+fn defines() -> BTreeMap<&'static str, u32> {
+    let mut found = BTreeMap::new();
+    for line in HEADER.lines() {
+        let Some((name, rest)) = line.strip_prefix("#define ").and_then(|rest| rest.split_once([' ', '\t']))
+        else {
+            continue;
+        };
+        let value = rest.split("/*").next().unwrap_or(rest).trim().trim_end_matches('U');
+        let number = if let Some(bit) = value.strip_prefix("(1 << ").and_then(|rest| rest.strip_suffix(')')) {
+            bit.parse().map(|bit: u32| 1 << bit)
+        } else if let Some(hex) = value.strip_prefix("0x") {
+            u32::from_str_radix(hex, 16)
+        } else {
+            value.parse()
+        };
+        if let Ok(number) = number {
+            assert!(found.insert(name, number).is_none(), "{name} is defined twice");
+        }
+    }
+    found
+}
+
+/// Numbers that only programs use, and those of the public policy match types.
+const OF_THE_KERNEL_ALONE: [&str; 5] = ["CT_F_", "CT_KIND_", "LANE_", "MATCH_", "POLICY_VERDICT_NONE"];
+
+#[test]
+fn every_flag_and_single_number_is_the_same() {
+    use abi::{flag, policy_verdict};
+    let rust = BTreeMap::from([
+        ("FATHOM_ABI_VERSION", u32::from(abi::ABI_VERSION)),
+        ("FATHOM_LEDGER_SLOTS", abi::LEDGER_SLOTS as u32),
+        ("FATHOM_COUNTER_SLOTS", abi::COUNTER_SLOTS as u32),
+        ("EVENT_F_REPLY", flag::REPLY.into()),
+        ("EVENT_F_REPLY_KNOWN", flag::REPLY_KNOWN.into()),
+        ("EVENT_F_FRAGMENT", flag::FRAGMENT.into()),
+        ("EVENT_F_TRANSLATED", flag::TRANSLATED.into()),
+        ("EVENT_F_POLICY", flag::POLICY.into()),
+        ("EVENT_F_NO_L4", flag::NO_L4.into()),
+        ("EVENT_F_LOCAL_HOST", flag::LOCAL_HOST.into()),
+        ("EVENT_F_NO_IP", flag::NO_IP.into()),
+        ("EVENT_TRIGGER_LANE_DROPS", abi::TRIGGER_LANE_DROPS.into()),
+        ("ENDPOINT_F_READY", abi::ENDPOINT_READY),
+        ("POLICY_ANY_IDENTITY", abi::POLICY_ANY_IDENTITY),
+        ("POLICY_META_IDENTITY", abi::POLICY_META_IDENTITY),
+        ("POLICY_VERDICT_ALLOW", policy_verdict::ALLOW.into()),
+        ("POLICY_VERDICT_DENY", policy_verdict::DENY.into()),
+        ("POLICY_VERDICT_ENFORCED", policy_verdict::ENFORCED.into()),
+        ("POLICY_F_HAS_DENY", abi::POLICY_F_HAS_DENY.into()),
+        ("SERVICE_F_AFFINITY", abi::SERVICE_F_AFFINITY),
+    ]);
+    let mut c = defines();
+    c.retain(|name, _| !OF_THE_KERNEL_ALONE.iter().any(|prefix| name.starts_with(prefix)));
+    assert_eq!(c, rust);
+}

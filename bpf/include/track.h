@@ -152,8 +152,11 @@ static __noinline int track_connection(struct __sk_buff *skb, struct packet *pkt
 			ledger_count(LEDGER_CT_EXPIRED);
 		if (pkt->progress == TCP_SYN)
 			pkt->ct_state = CT_REOPENED;
-		report_leftover(pkt, ct, 0);
-		report_leftover(pkt, ct, 1);
+		/* After a FIN each way all that is left are bare acknowledgements. */
+		if (!(ct->tcp_flags[0] & ct->tcp_flags[1] & TCP_FIN)) {
+			report_leftover(pkt, ct, 0);
+			report_leftover(pkt, ct, 1);
+		}
 	}
 	return track_new(skb, pkt);
 }

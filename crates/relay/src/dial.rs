@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use fathom_api::connect::{Target, TlsOptions, connect};
+use fathom_api::connect::{Target, TlsOptions, connect_as_one_of_many};
 use futures::future::{BoxFuture, FutureExt};
 use tonic::transport::Channel;
 
@@ -47,7 +47,7 @@ impl Dial for Dialer {
             if matches!(target, Target::Unix(_)) {
                 tls = TlsOptions::default();
             }
-            Ok(connect(&target, &tls, CONNECT).await?)
+            Ok(connect_as_one_of_many(&target, &tls, CONNECT).await?)
         }
         .boxed()
     }

@@ -27,7 +27,26 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// # Errors
 /// Names the target and what failed: reading a file, reaching the server, its certificate.
 pub async fn connect(target: &Target, tls: &TlsOptions, timeout: Duration) -> Result<Channel, ConnectError> {
-    let endpoint = endpoint(target, tls, timeout)?;
+    open(target, endpoint(target, tls, timeout)?, timeout).await
+}
+
+/// Connects like [`connect`], for a client of many servers: what each may have under way is an
+/// eighth, since they add up.
+///
+/// # Errors
+/// Those of [`connect`].
+pub async fn connect_as_one_of_many(
+    target: &Target,
+    tls: &TlsOptions,
+    timeout: Duration,
+) -> Result<Channel, ConnectError> {
+    let endpoint = endpoint(target, tls, timeout)?
+        .initial_stream_window_size(STREAM_WINDOW / 8)
+        .initial_connection_window_size(CONNECTION_WINDOW / 8);
+    open(target, endpoint, timeout).await
+}
+
+async fn open(target: &Target, endpoint: Endpoint, timeout: Duration) -> Result<Channel, ConnectError> {
     match tokio::time::timeout(timeout, endpoint.connect()).await {
         Ok(connected) => connected.map_err(|error| ConnectError::new(target, &error)),
         Err(_) => Err(ConnectError::Unreachable {

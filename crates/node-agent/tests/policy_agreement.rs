@@ -29,7 +29,7 @@ use fathom_bpf::testing as bpf;
 use fathom_node_agent::datapath::{Contents, Datapath, EndpointEntry, Kernel};
 use fathom_policy::oracle::{self, Cluster, Remote};
 use fathom_policy::testing::{Built, cases, cluster, uniform};
-use fathom_policy::{Decision, Direction, Level, Probe, lookup};
+use fathom_policy::{Decision, Direction, Level, Probe, Table, lookup};
 use packet::frame::{Frame, SYN};
 use packet::{ICMP4, ICMP6, SCTP, TCP, UDP};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
@@ -188,17 +188,41 @@ fn recorded(event: &Event) -> (u8, u8, u32, u8, u16) {
 #[derive(Default)]
 struct Asked {
     packets: u32,
+    /// Port prefixes of different rules, one within the other: here the longest must win.
+    nested: u32,
     by_level: BTreeMap<Level, u32>,
     by_kind: BTreeMap<(u8, bool, &'static str), u32>,
 }
 
 impl Asked {
-    fn count(&mut self, question: &Question, decision: &Decision) {
+    fn count(&mut self, question: &Question, table: &Table, decision: &Decision) {
         self.packets += 1;
+        self.nested += u32::from(is_nested(question, table, decision));
         *self.by_level.entry(decision.level).or_default() += 1;
         let kind = (question.proto, decision.allowed(), question.direction.name());
         *self.by_kind.entry(kind).or_default() += 1;
     }
+}
+
+/// Whether another prefix of the deciding key's peer and protocol holds the port for other rules.
+fn is_nested(question: &Question, table: &Table, decision: &Decision) -> bool {
+    let (Level::IdentityPort | Level::AnyPort | Level::CidrPort, Some(port)) =
+        (decision.level, question.port)
+    else {
+        return false;
+    };
+    let matching = || {
+        table.entries.iter().filter(|(key, _)| {
+            let shift = 16 - u32::from(key.port_plen);
+            (key.direction, key.proto) == (question.direction, question.proto)
+                && key.port_plen > 0
+                && u32::from(key.port) >> shift == u32::from(port) >> shift
+        })
+    };
+    let deciding = matching().find(|(_, entry)| entry.rule_id == decision.rule_id);
+    deciding.is_some_and(|(by, entry)| {
+        matching().any(|(key, other)| key.identity == by.identity && other.rule_id != entry.rule_id)
+    })
 }
 
 fn agree(rig: &mut Rig, cluster: &Cluster, exact: bool, asked: &mut Asked) -> Result<(), TestCaseError> {
@@ -219,8 +243,9 @@ fn agree(rig: &mut Rig, cluster: &Cluster, exact: bool, asked: &mut Asked) -> Re
             placed = pod;
         }
         let probe: Probe = built.probe(direction, remote, question.proto, port);
-        let decision = lookup(&built.tables[&built.identities[pod]], &probe);
-        asked.count(&question, &decision);
+        let table = &built.tables[&built.identities[pod]];
+        let decision = lookup(table, &probe);
+        asked.count(&question, table, &decision);
         let event = rig.judge(&question).map_err(|error| fail(format!("pod {pod} {question:?}: {error}")))?;
         if recorded(&event) != told(&decision) {
             let (kernel, tables) = (recorded(&event), told(&decision));
@@ -245,7 +270,7 @@ fn agree(rig: &mut Rig, cluster: &Cluster, exact: bool, asked: &mut Asked) -> Re
 fn run(clusters: impl proptest::strategy::Strategy<Value = Cluster>, cases: u64, exact: bool) -> Asked {
     let config = Config { cases: cases as u32, failure_persistence: None, ..Config::default() };
     let mut seed = [0; 32];
-    seed[..8].copy_from_slice(&setting("FATHOM_SEED", 1).to_le_bytes());
+    seed[..8].copy_from_slice(&setting("FATHOM_SEED", 2).to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
     let state = RefCell::new((Rig::new(), Asked::default()));
     let judged = TestRunner::new_with_rng(config, rng).run(&clusters, |cluster| {
@@ -260,9 +285,12 @@ fn run(clusters: impl proptest::strategy::Strategy<Value = Cluster>, cases: u64,
 fn oracle_look_up_and_kernel_agree_on_every_packet() {
     let clusters = setting("FATHOM_CASES", 100);
     let asked = run(uniform(), clusters, true);
-    println!("{clusters} clusters, {} packets; by level {:?}", asked.packets, asked.by_level);
-    if clusters < 100 {
-        return;
+    println!(
+        "{clusters} clusters, {} packets; {} in nested prefixes; by level {:?}",
+        asked.packets, asked.nested, asked.by_level
+    );
+    if clusters < 100 || std::env::var_os("FATHOM_SEED").is_some() {
+        return; // what these clusters hold is chance
     }
     for level in [
         Level::LocalHost,
@@ -280,6 +308,7 @@ fn oracle_look_up_and_kernel_agree_on_every_packet() {
     ] {
         assert!(asked.by_level.contains_key(&level), "no packet was decided at {level:?}");
     }
+    assert!(asked.nested > 0, "no port was within two prefixes");
     for proto in [TCP, UDP, SCTP, ICMP4, ICMP6] {
         for allowed in [true, false] {
             for direction in Direction::BOTH {

@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use fathom_api::fathom_v1::NodeLedger;
 use fathom_api::flow::Flow;
 use fathom_api::observer::GetFlowsRequest;
@@ -123,4 +125,20 @@ fn a_policy_written_while_the_agent_is_away_is_in_force_when_it_is_back() {
     lab.start_agent("node-a").unwrap();
     answered(&lab, "stranger", &["tcp", &target]);
     denied(&lab, "neighbour", &target);
+}
+
+#[test]
+fn a_pod_that_went_while_the_agent_was_away_is_forgotten_when_it_is_back() {
+    let lab = lab("gone");
+    let source = Source::Node("node-a".into());
+    let known = || {
+        let endpoints = lab.endpoints(&source).unwrap();
+        endpoints.into_iter().map(|e| e.pod_name).collect::<BTreeSet<_>>()
+    };
+    let all = ["neighbour", "server", "stranger"].map(String::from);
+    eventually("the agent to know its pods", || known() == BTreeSet::from(all.clone()));
+    lab.stop_agent("node-a").unwrap();
+    lab.remove_pod("stranger").unwrap();
+    lab.start_agent("node-a").unwrap();
+    eventually("the agent to forget the pod", || known() == all[..2].iter().cloned().collect());
 }

@@ -5,6 +5,7 @@
 //! | `objects`: the source of objects | runtime | told to stop |
 //! | `fathom-control`: the reconciler, the only writer of tables | a thread of its own, since map writes block | told to stop |
 //! | `routes`: routes to other nodes | runtime | told to stop |
+//! | `notes`: pods that went while the agent was away | runtime | told to stop |
 //! | `fathom-reader`: drains the rings | a thread of its own, with the lowest latency there is | after the last drain |
 //! | `cni`: the plugin's socket | runtime | calls in flight have ended, or [`DRAIN`] |
 //! | `flows`: gRPC on TCP and the unix socket | runtime | streams have ended, or [`DRAIN`] |
@@ -39,6 +40,7 @@ use crate::cluster::snapshot::Snapshot;
 use crate::cluster::source::{Delta, Feed, Source};
 use crate::cluster::yaml::YamlDirectory;
 use crate::cni::attachments::Attachments;
+use crate::cni::notes;
 use crate::cni::server::CniService;
 use crate::config::{Cli, Command, Config, Switch};
 use crate::control::devices;
@@ -193,6 +195,8 @@ impl Agent {
         if self.config.routes == Switch::On {
             tokio::spawn(routes::keep(wanted_routes, self.stop.clone()));
         }
+        let run_dir = self.config.place.run_dir.clone();
+        tokio::spawn(notes::follow(run_dir, self.attachments.clone(), self.stop.clone()));
         let (ending, end) = watch::channel(false);
         let service = CniService {
             attachments: self.attachments.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use fathom_api::connect::{self, Target, TlsOptions};
 use fathom_api::fathom_v1::agent_client::AgentClient;
-use fathom_api::fathom_v1::{GetLedgerRequest, NodeLedger};
+use fathom_api::fathom_v1::{GetLedgerRequest, ListEndpointsRequest, LocalEndpoint, NodeLedger};
 use fathom_api::flow::Flow;
 use fathom_api::observer::get_flows_response::ResponseTypes;
 use fathom_api::observer::observer_client::ObserverClient;
@@ -80,6 +80,19 @@ impl Lab {
         self.call(async {
             let mut client = AgentClient::new(self.channel(source).await?);
             Ok(client.get_ledger(GetLedgerRequest {}).await.context("ask for the ledger")?.into_inner().nodes)
+        })
+    }
+
+    /// The local endpoints of every node the source knows.
+    ///
+    /// # Errors
+    /// When the source does not answer.
+    pub fn endpoints(&self, source: &Source) -> Result<Vec<LocalEndpoint>> {
+        self.call(async {
+            let mut client = AgentClient::new(self.channel(source).await?);
+            let response =
+                client.list_endpoints(ListEndpointsRequest {}).await.context("ask for endpoints")?;
+            Ok(response.into_inner().endpoints)
         })
     }
 

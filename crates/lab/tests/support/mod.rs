@@ -13,7 +13,7 @@ use fathom_lab::{Follow, Lab, Source, Tools, Where};
 use want::Want;
 
 /// How long an event may take from the kernel to a client. Generous: the machine may be busy.
-const SEEN_WITHIN: Duration = Duration::from_secs(10);
+const SEEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// The binaries of this build.
 pub fn tools() -> Tools {

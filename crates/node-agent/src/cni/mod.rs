@@ -2,4 +2,5 @@
 
 pub mod attachments;
 pub mod ipam;
+pub mod notes;
 pub mod server;

@@ -33,10 +33,10 @@ pub fn established(stage: &Stage, program: Program, family: Family, rounds: Roun
     let run = |program, packet: &[u8]| {
         testing::run(&stage.datapath, program, packet, DEVICE).expect("run");
     };
-    run(opener, &flow.from_opener(SYN, 0));
+    run(opener, &flow.opener_sends(SYN, 0));
     run(other, &flow.answer(SYN | ACK));
-    run(opener, &flow.from_opener(ACK, 0));
-    let packet = flow.from_opener(ACK, 64);
+    run(opener, &flow.opener_sends(ACK, 0));
+    let packet = flow.opener_sends(ACK, 64);
     compare(stage, rounds, |with| {
         if with {
             testing::time(&stage.datapath, program, &packet, DEVICE, rounds.repeat)
@@ -51,20 +51,20 @@ pub fn many_flows(stage: &Stage, program: Program, family: Family, rounds: Round
     const FLOWS: u32 = 4096;
     let flow = Flow::through(program, family);
     let [opener, other] = flow.programs();
-    let from_opener = Stepper::new(flow.fields_from_opener(), FLOWS).expect("stepper");
+    let opener_sends = Stepper::new(flow.fields_opener_sends(), FLOWS).expect("stepper");
     let answers = Stepper::new(flow.fields_of_answer(), FLOWS).expect("stepper");
     let run = |stepper: &Stepper, program, packet: &[u8], repeat| {
         stepper.time(Target::Program(&stage.datapath, program), packet, DEVICE, repeat)
     };
-    run(&from_opener, opener, &flow.from_opener(SYN, 0), FLOWS).expect("run");
+    run(&opener_sends, opener, &flow.opener_sends(SYN, 0), FLOWS).expect("run");
     run(&answers, other, &flow.answer(SYN | ACK), FLOWS).expect("run");
-    run(&from_opener, opener, &flow.from_opener(ACK, 0), FLOWS).expect("run");
-    let packet = flow.from_opener(ACK, 64);
+    run(&opener_sends, opener, &flow.opener_sends(ACK, 0), FLOWS).expect("run");
+    let packet = flow.opener_sends(ACK, 64);
     compare(stage, rounds, |with| {
         if with {
-            run(&from_opener, program, &packet, rounds.repeat)
+            run(&opener_sends, program, &packet, rounds.repeat)
         } else {
-            from_opener.time(Target::Nothing, &packet, DEVICE, rounds.repeat)
+            opener_sends.time(Target::Nothing, &packet, DEVICE, rounds.repeat)
         }
     })
 }
@@ -72,9 +72,9 @@ pub fn many_flows(stage: &Stage, program: Program, family: Family, rounds: Round
 /// First packets, numbered from `first` on: each opens a connection of its own, through ipcache and policy, with its event.
 pub fn new_flow(stage: &mut Stage, program: Program, family: Family, first: u32, rounds: Rounds) -> f64 {
     let flow = Flow::through(program, family);
-    let stepper = Stepper::new(flow.fields_from_opener(), 1 << 24).expect("stepper");
+    let stepper = Stepper::new(flow.fields_opener_sends(), 1 << 24).expect("stepper");
     stepper.seek(first).expect("stepper");
-    let packet = flow.from_opener(SYN, 0);
+    let packet = flow.opener_sends(SYN, 0);
     let mut nets = Vec::new();
     stage.drain();
     for _ in 0..rounds.count {

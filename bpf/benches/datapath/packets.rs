@@ -76,7 +76,7 @@ impl Flow {
         if self.pod_opens { [pod, peer] } else { [peer, pod] }
     }
 
-    pub fn from_opener(self, flags: u8, payload: usize) -> Vec<u8> {
+    pub fn opener_sends(self, flags: u8, payload: usize) -> Vec<u8> {
         let [opener, other] = self.ends();
         tcp([opener, other], [CLIENT_PORT, SERVER_PORT], flags, payload)
     }
@@ -87,7 +87,7 @@ impl Flow {
     }
 
     /// Numbers go into the opener's port, then into the peer's address.
-    pub fn fields_from_opener(self) -> Fields {
+    pub fn fields_opener_sends(self) -> Fields {
         let (source, length) = (self.family.source(), self.family.address());
         let peer = if self.pod_opens { source + length } else { source };
         Fields { low: self.family.tcp(), high: peer + length - 1 }

@@ -94,10 +94,10 @@ impl Stage {
     /// Opens flows until the connection table has to make room for each.
     pub fn fill_conntrack(&mut self, family: Family) {
         let flow = Flow::through(Program::FromPod, family);
-        let stepper = Stepper::new(flow.fields_from_opener(), 1 << 24).expect("stepper");
+        let stepper = Stepper::new(flow.fields_opener_sends(), 1 << 24).expect("stepper");
         stepper.seek(FILLER).expect("stepper");
         let target = Target::Program(&self.datapath, Program::FromPod);
-        let packet = flow.from_opener(SYN, 0);
+        let packet = flow.opener_sends(SYN, 0);
         for _ in 0..(LoadConfig::default().sizes.conntrack / BATCH + 1) {
             stepper.time(target, &packet, DEVICE, BATCH).expect("run");
             while self.reader.consume(|_, _| {}).more {}

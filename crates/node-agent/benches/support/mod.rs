@@ -151,7 +151,7 @@ pub fn records(count: u32) -> Vec<Event> {
 }
 
 fn record(n: u32, time_ns: u64, local: u32, remote: u32) -> Event {
-    let denied = n % 20 == 0;
+    let denied = n.is_multiple_of(20);
     Event {
         version: abi::ABI_VERSION,
         kind: abi::kind::FLOW,
@@ -183,7 +183,7 @@ fn record(n: u32, time_ns: u64, local: u32, remote: u32) -> Event {
         trigger: if denied { abi::trigger::DROP | abi::TRIGGER_LANE_DROPS } else { abi::trigger::NEW },
         cookie: 0,
         packets: 1,
-        service_id: if n % 2 == 0 { n % SERVICES + 1 } else { 0 },
+        service_id: if n.is_multiple_of(2) { n % SERVICES + 1 } else { 0 },
         bytes: 60,
         smac: [0x0a, 0x58, 0x0a, 0xf4, 1, 2],
         dmac: [0x0a, 0x58, 0x0a, 0xf4, 1, 3],

@@ -124,8 +124,8 @@ static __always_inline int fast_path(struct __sk_buff *skb, __u32 dir)
 	__u32 now, index, zero = 0, len = skb->len;
 	struct eth_header *eth = data;
 	struct runtime *tables;
+	__u8 proto = 0, opener = TCP_ACK, other;
 	struct ct_entry *ct;
-	__u8 proto = 0;
 
 	if (cfg_event_policy != EVENT_POLICY_CONNECTION)
 		return 0;
@@ -150,12 +150,13 @@ static __always_inline int fast_path(struct __sk_buff *skb, __u32 dir)
 		return 0;
 	now = now_ticks();
 	if (proto == IPPROTO_TCP) {
-		__u8 opener = ct->tcp_flags[0], other = ct->tcp_flags[1];
-
-		/* Both sides have acknowledged, neither has said good-bye. */
-		if (!(opener & other & TCP_ACK) || ((opener | other) & (TCP_FIN | TCP_RST)))
+		opener = ct->tcp_flags[0];
+		other = ct->tcp_flags[1];
+		/* Answered. What follows a FIN is as plain as what comes before. */
+		if (!(other & TCP_ACK) || ((opener | other) & TCP_RST))
 			return 0;
-		if (ticks_since(now, ct->last_seen) > cfg_ct_tcp_ticks)
+		if (ticks_since(now, ct->last_seen) >
+		    (opener & other & TCP_FIN ? cfg_ct_tcp_closing_ticks : cfg_ct_tcp_ticks))
 			return 0;
 	} else {
 		if (index && !ct_replied(ct))
@@ -166,6 +167,9 @@ static __always_inline int fast_path(struct __sk_buff *skb, __u32 dir)
 	if (ticks_since(now, ct->last_report[index & 1]) >= cfg_report_ticks)
 		return 0;
 
+	/* The handshake's third packet; only the opener's packets write here. */
+	if (!index && !(opener & TCP_ACK))
+		ct->tcp_flags[0] = opener | TCP_ACK;
 	ct->last_seen = now;
 	__sync_fetch_and_add(&ct->packets[index & 1], 1);
 	__sync_fetch_and_add(&ct->bytes[index & 1], len - ETH_HLEN);

@@ -54,8 +54,8 @@ fn main() {
             intake.publish();
         }
     };
-    // The store fills, every series and stand-in is met.
-    (0..4).for_each(|_| round());
+    // The store and its denials fill, every series and stand-in is met.
+    (0..8).for_each(|_| round());
 
     let (allocations, allocated) = (ALLOCATIONS.load(Ordering::Relaxed), ALLOCATED.load(Ordering::Relaxed));
     let mut costs: Vec<u64> = (0..ROUNDS)

@@ -7,9 +7,11 @@
 mod support;
 
 use std::io::{BufRead as _, BufReader};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use fathom_lab::spec::{PodSpec, Spec};
 use fathom_lab::{Lab, Source, Where};
@@ -194,14 +196,23 @@ fn numbers_count_from_either_end_and_times_are_bounds() {
 #[test]
 fn following_shows_flows_as_they_happen() {
     let filtered = ["--verdict", "DROPPED", "--pod", "default/server"];
-    let mut followers: Vec<_> = sources().iter().map(|s| Follower::start(s, &filtered)).collect();
+    let mut followers = sources().map(|source| Follower::start(&source, &filtered));
     let server = format!("{}:7", lab().pod("server").unwrap().v4());
-    denied(lab(), "stranger", &server);
-    for follower in &mut followers {
-        let flow = follower.next_flow();
-        assert_eq!(pods(&flow), ["stranger", "server"], "{flow}");
-        assert_eq!(flow["verdict"], "DROPPED");
-    }
+    // A relay may accept the request before its nodes have: denials go on until they were seen.
+    let seen = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !seen.load(Relaxed) {
+                denied(lab(), "stranger", &server);
+            }
+        });
+        let flows = catch_unwind(AssertUnwindSafe(|| followers.each_mut().map(Follower::next_flow)));
+        seen.store(true, Relaxed);
+        for flow in flows.unwrap_or_else(|panic| resume_unwind(panic)) {
+            assert_eq!(pods(&flow), ["stranger", "server"], "{flow}");
+            assert_eq!(flow["verdict"], "DROPPED");
+        }
+    });
     // One that has seen enough goes, and nobody minds.
     let counted = answer(&Source::Relay, &["flows", "--follow", "--last", "2", "--count", "2"]);
     assert_eq!(flows(&counted).len(), 2, "{counted:?}");

@@ -12,7 +12,7 @@ use fathom_api::relay::NodeState;
 use fathom_lab::spec::{PodSpec, Spec};
 use fathom_lab::{Lab, Source};
 use support::want::Want;
-use support::{Stream, answered, eventually, tools, unique};
+use support::{Stream, answered, eventually, tools, traces, unique};
 
 #[test]
 fn the_relay_shows_all_nodes_names_the_one_that_is_away_and_takes_it_back() {
@@ -66,4 +66,11 @@ fn the_relay_shows_all_nodes_names_the_one_that_is_away_and_takes_it_back() {
     assert_eq!((flows.len(), nodes.len()), (20, 2), "{nodes:?}");
     let times: Vec<_> = flows.iter().map(|f| f.time.as_ref().map(|t| (t.seconds, t.nanos))).collect();
     assert!(times.is_sorted(), "{times:?}");
+
+    // Programs are pinned, and yet nothing of it stays.
+    let name = lab.layout().name.clone();
+    drop(stream);
+    assert!(!traces(&name).is_empty());
+    drop(lab);
+    assert_eq!(traces(&name), Vec::<String>::new());
 }

@@ -5,13 +5,12 @@
 mod support;
 
 use std::io::Write;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use fathom_lab::spec::{Datapath, PodSpec, Protocol, ServiceSpec, Spec};
-use fathom_lab::{Lab, layout, machine};
-use support::{answered, fails, tools, unique};
+use fathom_lab::{Lab, machine};
+use support::{answered, fails, tools, traces, unique};
 
 fn spec(name: &str) -> Spec {
     Spec::new(name, 2)
@@ -25,23 +24,6 @@ fn spec(name: &str) -> Spec {
             &["198.51.100.10".parse().unwrap(), "2001:db8:100::10".parse().unwrap()],
             &[],
         )
-}
-
-/// Everything of that lab on this machine.
-fn traces(name: &str) -> Vec<String> {
-    let mut found: Vec<String> = machine::netns::list(Path::new(layout::NETNS), &format!("fathom-{name}."))
-        .into_iter()
-        .map(|p| p.display().to_string())
-        .collect();
-    let cgroup = machine::cgroup::mount_point().unwrap().join(format!("fathom-lab-{name}"));
-    for path in [Path::new(layout::LABS).join(name), cgroup] {
-        if path.exists() {
-            found.push(path.display().to_string());
-        }
-    }
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-    found.extend(mounts.lines().filter(|l| l.contains(&format!("/{name}/"))).map(str::to_owned));
-    found
 }
 
 #[test]

@@ -72,12 +72,19 @@ enum Command {
     PlainAgent(PlainAgentArgs),
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Demo {
     /// brings the demo up and plays the story
-    Up,
+    Up {
+        /// another name than "demo"
+        #[arg(long)]
+        name: Option<String>,
+    },
     /// removes every trace of it
-    Down,
+    Down {
+        #[arg(long)]
+        name: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -142,8 +149,8 @@ pub fn run() -> Result<ExitCode> {
         Command::Status { name } => return status(name),
         Command::Agent(args) => agent(&args),
         Command::Exec(args) => exec(&args),
-        Command::Demo { demo: Demo::Up } => demo::up(),
-        Command::Demo { demo: Demo::Down } => demo::down(),
+        Command::Demo { demo: Demo::Up { name } } => demo::up(name),
+        Command::Demo { demo: Demo::Down { name } } => demo::down(name),
         Command::Probe { probe } => probe::run(&probe),
         Command::Measure { measure } => measure::run(measure),
         Command::Workload { workload } => workload::run(workload),

@@ -21,10 +21,11 @@ pub const SPEC: &str = include_str!("../../demo/cluster.yaml");
 ///
 /// # Errors
 /// The first promise that did not come true.
-pub fn up() -> Result<()> {
+pub fn up(name: Option<String>) -> Result<()> {
     let tools = Tools::own()?;
     let teller = Teller::new(&tools.cli);
-    let spec = Spec::from_yaml(SPEC)?;
+    let mut spec = Spec::from_yaml(SPEC)?;
+    spec.name = name.unwrap_or(spec.name);
     teller.title("Fathom: two nodes, a streaming platform, every decision of the kernel in one stream");
     teller.say("Bringing up two nodes, six pods and an internet, all of them network namespaces …");
     let begun = std::time::Instant::now();
@@ -47,9 +48,8 @@ pub fn up() -> Result<()> {
 ///
 /// # Errors
 /// What would not go.
-pub fn down() -> Result<()> {
-    let name = Spec::from_yaml(SPEC)?.name;
-    crate::lab::down(&name)?;
+pub fn down(name: Option<String>) -> Result<()> {
+    crate::lab::down(&name.map_or_else(|| Spec::from_yaml(SPEC).map(|spec| spec.name), Ok)?)?;
     println!("The demo's namespaces, cgroups, pins, processes and directories are gone.");
     Ok(())
 }

@@ -71,7 +71,7 @@ impl Teller {
 
     pub fn farewell(&self, lab: &Lab) {
         let server = lab.server(&Source::Relay);
-        let (fathom, fathom_lab) = (self.shown_cli(), self.shown_cli() + "-lab");
+        let (fathom, fathom_lab, name) = (self.shown_cli(), self.shown_cli() + "-lab", &lab.layout().name);
         self.say(&format!(
             "\n{}\n\
              The lab stays up. Some things to try:\n\
@@ -79,7 +79,8 @@ impl Teller {
              \x20  {fathom} observe --follow\n\
              \x20  {fathom} observe --verdict DROPPED --last 20\n\
              \x20  {fathom} status\n\
-             \x20  {fathom_lab} exec commentary-fanout-0 -- curl -s http://chat-relay.stream/\n\
+             \x20  {fathom_lab} exec --lab {name} commentary-fanout-0 -- {fathom_lab} workload http-client --url http://10.96.0.11/\n\
+             \x20  {fathom_lab} agent --lab {name} kill node-a    # nothing stops; start it again and nothing is missing\n\
              \x20  $EDITOR {}\n\
              \x20  make demo-down",
             self.painted("1;32", "Everything promised came true."),

@@ -39,6 +39,10 @@ pub fn up(spec: Spec, tools: Tools, ephemeral: bool) -> Result<Lab> {
         }
         bail!("a lab named {0} is up with another spec: fathom-lab down {0}", layout.name);
     }
+    // Labs of dead tests whose guardian died as well: nobody else will, and a failure is not ours to report.
+    for leftover in down::leftovers() {
+        let _ = down::down(&leftover);
+    }
     // Half a lab, one whose processes died, or one of an earlier build is no use to anybody.
     down::down(&layout.name)?;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fathom_api::flow::Flow;
 use fathom_api::observer::GetFlowsRequest;
-use fathom_lab::{Follow, Lab, Source, Tools, Where};
+use fathom_lab::{Follow, Lab, Source, Tools, Where, layout, machine};
 use want::Want;
 
 /// How long an event may take from the kernel to a client. Generous: the machine may be busy.
@@ -107,7 +107,7 @@ pub fn names(policies: &[fathom_api::flow::Policy]) -> Vec<String> {
 /// Asks until the answer is yes.
 #[track_caller]
 pub fn eventually(what: &str, mut yes: impl FnMut() -> bool) {
-    let asked = fathom_lab::machine::wait::until(what, SEEN_WITHIN, || {
+    let asked = machine::wait::until(what, SEEN_WITHIN, || {
         Ok(if yes() { Ok(()) } else { Err("not yet".to_owned()) })
     });
     if let Err(error) = asked {
@@ -118,11 +118,28 @@ pub fn eventually(what: &str, mut yes: impl FnMut() -> bool) {
 /// Counts until there are enough; says how many there were otherwise.
 #[track_caller]
 pub fn eventually_at_least(enough: usize, what: &str, mut count: impl FnMut() -> usize) {
-    let counted = fathom_lab::machine::wait::until(what, SEEN_WITHIN, || {
+    let counted = machine::wait::until(what, SEEN_WITHIN, || {
         let found = count();
         Ok(if found >= enough { Ok(()) } else { Err(format!("{found} of {enough}")) })
     });
     if let Err(error) = counted {
         panic!("{error:#}");
     }
+}
+
+/// Everything of that lab on this machine.
+pub fn traces(name: &str) -> Vec<String> {
+    let mut found: Vec<String> = machine::netns::list(Path::new(layout::NETNS), &format!("fathom-{name}."))
+        .into_iter()
+        .map(|p| p.display().to_string())
+        .collect();
+    let cgroup = machine::cgroup::mount_point().unwrap().join(format!("fathom-lab-{name}"));
+    for path in [Path::new(layout::LABS).join(name), cgroup] {
+        if path.exists() {
+            found.push(path.display().to_string());
+        }
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    found.extend(mounts.lines().filter(|l| l.contains(&format!("/{name}/"))).map(str::to_owned));
+    found
 }

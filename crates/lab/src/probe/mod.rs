@@ -21,6 +21,8 @@ pub enum Probe {
     Connect(To),
     /// sends a datagram, expects it back
     Udp(To),
+    /// sends datagrams and waits for nothing
+    Send(To),
     /// echo request and reply
     Icmp(Icmp),
     /// asks a DNS server for a name
@@ -70,6 +72,7 @@ pub fn run(probe: &Probe) -> Result<()> {
         Probe::Tcp(to) => many(to, |target| echo_tcp(to, target)),
         Probe::Connect(to) => many(to, |target| connect::tcp(target, to.bind, to.timeout()).map(drop)),
         Probe::Udp(to) => many(to, |target| echo_udp(to, target)),
+        Probe::Send(to) => send(to),
         Probe::Icmp(args) => {
             let took = icmp::ping(args.to, Duration::from_millis(args.timeout))?;
             println!("{} answered in {} us", args.to, took.as_micros());
@@ -100,6 +103,16 @@ fn many(to: &To, once: impl Fn(SocketAddr) -> Result<()>) -> Result<()> {
         once(target).with_context(|| format!("attempt {number} of {}", to.count))?;
     }
     println!("{} of {} in {} us", to.count, to.count, begun.elapsed().as_micros());
+    Ok(())
+}
+
+fn send(to: &To) -> Result<()> {
+    let target = Resolver { server: None, timeout: to.timeout() }.resolve(&to.to)?;
+    let socket = connect::udp(target, to.bind, to.timeout())?;
+    for _ in 0..to.count {
+        socket.send(b"never mind").context("send")?;
+    }
+    println!("{} sent", to.count);
     Ok(())
 }
 

@@ -122,7 +122,7 @@ fn typed(kind: Kind, value: &Value, line: usize, content: &mut Content) {
     let meta = |field: &str| metadata.and_then(|m| m.get(field)).and_then(Value::as_str).unwrap_or_default();
     let name = meta("name");
     if name.is_empty() {
-        let message = format!("a {} without metadata.name", kind.name());
+        let message = format!("{} without metadata.name", kind.name());
         content.faults.push(Fault { line, key: None, message, in_force: InForce::Older });
         return;
     }

@@ -26,7 +26,7 @@ test: ## every test: units, packet tables, namespaces, lab scenarios (root)
 	cargo test --workspace
 
 lint: ## formatting, clippy, boundaries between the rooms
-	@ci/bootstrap
+	@ci/bootstrap --lint
 	ci/lint
 
 # Built as the benchmarks themselves build it, so that nothing is built twice.

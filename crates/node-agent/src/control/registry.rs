@@ -1,17 +1,18 @@
 //! The identity registry as a directory: one file per number, shared by all nodes of a lab.
 //!
-//! A file is written aside and then linked under its number: link(2) fails when the name exists, so of
-//! two agents one wins, and nobody ever sees a number without its labels.
+//! A file is written aside and then given its number as name, unless that name exists: of two agents one
+//! wins, and nobody ever sees a number without its labels.
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use fathom_identity::{Claim, LabelSet, Registry};
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 use thiserror::Error;
 
 /// A directory of files `<number>.json`.
@@ -20,7 +21,6 @@ pub struct DirectoryRegistry {
     directory: PathBuf,
     /// Labels by number as far as they were read: a number never changes its labels.
     read: Mutex<HashMap<u16, LabelSet>>,
-    attempts: AtomicU64,
 }
 
 /// Why the registry could not be asked.
@@ -47,11 +47,7 @@ impl DirectoryRegistry {
             path: directory.to_owned(),
             source,
         })?;
-        Ok(DirectoryRegistry {
-            directory: directory.to_owned(),
-            read: Mutex::default(),
-            attempts: AtomicU64::new(0),
-        })
+        Ok(DirectoryRegistry { directory: directory.to_owned(), read: Mutex::default() })
     }
 
     fn path(&self, number: u16) -> PathBuf {
@@ -83,17 +79,20 @@ impl DirectoryRegistry {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(number, labels.clone());
     }
 
-    fn write_aside(&self, labels: &LabelSet) -> Result<PathBuf, RegistryError> {
-        let turn = self.attempts.fetch_add(1, Ordering::Relaxed);
-        let aside = self.directory.join(format!(".claim-{}-{turn}", std::process::id()));
+    /// The entry in a file whose name nobody else has, gone when it is dropped.
+    fn write_aside(&self, labels: &LabelSet) -> Result<NamedTempFile, RegistryError> {
         let entry = Entry { labels: labels.rendered().iter().map(ToString::to_string).collect() };
         let text = serde_json::to_string_pretty(&entry).unwrap_or_default() + "\n";
-        fs::write(&aside, text).map_err(|source| RegistryError::Io {
-            verb: "write",
-            path: aside.clone(),
+        let written = tempfile::Builder::new()
+            .prefix(".claim-")
+            .permissions(fs::Permissions::from_mode(0o644))
+            .tempfile_in(&self.directory)
+            .and_then(|mut file| file.write_all(text.as_bytes()).map(|()| file));
+        written.map_err(|source| RegistryError::Io {
+            verb: "write an entry in",
+            path: self.directory.clone(),
             source,
-        })?;
-        Ok(aside)
+        })
     }
 }
 
@@ -112,19 +111,16 @@ impl Registry for DirectoryRegistry {
         if let Some(present) = self.labels(number)? {
             return Ok(known(present));
         }
-        let aside = self.write_aside(labels)?;
-        let linked = fs::hard_link(&aside, &path);
-        let _ = fs::remove_file(&aside);
-        match linked {
-            Ok(()) => {
+        match self.write_aside(labels)?.persist_noclobber(&path) {
+            Ok(_) => {
                 self.remember(number, labels);
                 Ok(Claim::Won)
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match self.labels(number)? {
+            Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => match self.labels(number)? {
                 Some(present) => Ok(known(present)),
                 None => Ok(Claim::Taken),
             },
-            Err(source) => Err(RegistryError::Io { verb: "create", path, source }),
+            Err(refused) => Err(RegistryError::Io { verb: "create", path, source: refused.error }),
         }
     }
 }

@@ -116,10 +116,12 @@ impl Registry for DirectoryRegistry {
                 self.remember(number, labels);
                 Ok(Claim::Won)
             }
-            Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => match self.labels(number)? {
-                Some(present) => Ok(known(present)),
-                None => Ok(Claim::Taken),
-            },
+            Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => {
+                match self.labels(number)? {
+                    Some(present) => Ok(known(present)),
+                    None => Ok(Claim::Taken),
+                }
+            }
             Err(refused) => Err(RegistryError::Io { verb: "create", path, source: refused.error }),
         }
     }

@@ -1,5 +1,6 @@
 //! The real agent: kernel, CNI plugin, sockets, signals. Needs root.
 
+mod bad_input;
 mod node;
 
 use std::process::Command;

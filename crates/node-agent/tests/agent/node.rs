@@ -104,6 +104,31 @@ impl Node {
     }
 
     pub fn start(&mut self) {
+        self.launch();
+        until("the agent to be ready", || {
+            if let Some(status) = self.agent.as_mut().unwrap().try_wait().unwrap() {
+                panic!("the agent ended with {status}: {}", self.log());
+            }
+            let body = get("/readyz")?;
+            if body.contains("200 OK") { Ok(()) } else { Err(body + &self.log()) }
+        });
+    }
+
+    /// Starts an agent that must give up; what it says then.
+    pub fn refused(&mut self) -> String {
+        let before = self.log().len();
+        self.launch();
+        let agent = self.agent.as_mut().unwrap();
+        let status = until("the agent to give up", || {
+            agent.try_wait().unwrap().ok_or_else(|| format!("it runs; ready: {:?}", get("/readyz")))
+        });
+        self.agent = None;
+        let said = self.log().split_off(before);
+        assert!(!status.success(), "{said}");
+        said
+    }
+
+    fn launch(&mut self) {
         let log = File::options().create(true).append(true).open(self.dir.path().join("agent.log")).unwrap();
         let small = "--ring-events 1048576 --map-conntrack 8192 --map-ipcache 4096 --map-services 1024 --map-backends 1024";
         let child = self
@@ -119,13 +144,6 @@ impl Node {
             .spawn()
             .unwrap();
         self.agent = Some(child);
-        until("the agent to be ready", || {
-            if let Some(status) = self.agent.as_mut().unwrap().try_wait().unwrap() {
-                panic!("the agent ended with {status}: {}", self.log());
-            }
-            let body = get("/readyz")?;
-            if body.contains("200 OK") { Ok(()) } else { Err(body + &self.log()) }
-        });
     }
 
     pub fn log(&self) -> String {
@@ -146,16 +164,27 @@ impl Node {
 
     /// Wires a pod as a container runtime does, with its object saved first.
     pub fn add(&self, name: &str, app: &str) -> Pod {
+        let mut pod = self.unwired(name, app);
+        self.wire(&mut pod).unwrap_or_else(|error| panic!("{error}\n{}", self.log()));
+        pod
+    }
+
+    /// A pod's object and network namespace, with nothing in it yet.
+    pub fn unwired(&self, name: &str, app: &str) -> Pod {
         self.save_pod(name, app);
-        let mut pod = Pod { name: name.into(), netns: unique_netns(name), addresses: Vec::new() };
+        let pod = Pod { name: name.into(), netns: unique_netns(name), addresses: Vec::new() };
         ip(&format!("netns add {}", pod.netns));
-        let result = self.cni("ADD", &pod).unwrap_or_else(|error| panic!("{error}\n{}", self.log()));
-        let result: serde_json::Value = serde_json::from_str(&result).unwrap();
+        pod
+    }
+
+    /// The plugin's ADD; its error's JSON.
+    pub fn wire(&self, pod: &mut Pod) -> Result<(), String> {
+        let result: serde_json::Value = serde_json::from_str(&self.cni("ADD", pod)?).unwrap();
         for entry in result["ips"].as_array().unwrap() {
             let address = entry["address"].as_str().unwrap().split('/').next().unwrap();
             pod.addresses.push(address.parse().unwrap());
         }
-        pod
+        Ok(())
     }
 
     pub fn save_pod(&self, name: &str, app: &str) {
@@ -168,6 +197,7 @@ impl Node {
         );
     }
 
+    /// Asks the plugin; its answer on standard output, as an error when it failed.
     pub fn cni(&self, command: &str, pod: &Pod) -> Result<String, String> {
         let config =
             json!({ "cniVersion": "1.1.0", "name": "test", "type": "fathom-cni", "runDir": self.run_dir() });

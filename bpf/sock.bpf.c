@@ -120,21 +120,32 @@ static __always_inline __u64 netns_cookie(struct bpf_sock_addr *ctx)
 	return cfg_sock_netns_cookie ? bpf_get_netns_cookie(ctx) : 0;
 }
 
+/* A call and what became of it. */
+struct outcome {
+	const struct destination *asked;
+	const struct service *service;
+	const struct backend *backend; /* NULL = there is none */
+	__u64 cookie;
+	__u64 netns;
+};
+
 /* ---- the choice ---------------------------------------------------------- */
 
 /*
- * An unconnected UDP socket chooses at every datagram; without memory each would
- * go elsewhere. The memory is the affinity table, by socket.
+ * A UDP socket chooses at connect and again at every datagram with an address;
+ * without memory each would go elsewhere, also those of one that is connected.
  */
-static __always_inline struct backend *pick_sticky(const struct service *service, __u64 cookie)
+static __always_inline struct backend *pick_sticky(const struct service *service, __u64 cookie,
+						   bool connecting)
 {
 	struct affinity_key key = { .by_netns = AFFINITY_BY_SOCKET, .service_id = service->id };
 	struct affinity chosen = { .last_used_ns = now_ns() };
 	struct backend *backend;
-	struct affinity *last;
+	struct affinity *last = NULL;
 
 	__builtin_memcpy(key.client, &cookie, sizeof(cookie));
-	last = bpf_map_lookup_elem(&affinity, &key);
+	if (!connecting)
+		last = bpf_map_lookup_elem(&udp_sticky, &key);
 	if (last && chosen.last_used_ns - last->last_used_ns < UDP_STICKY_NS) {
 		backend = service_backend(service->id, last->backend_id);
 		if (backend) {
@@ -144,18 +155,19 @@ static __always_inline struct backend *pick_sticky(const struct service *service
 	}
 	backend = service_pick_any(service, &chosen.backend_id);
 	if (backend)
-		bpf_map_update_elem(&affinity, &key, &chosen, BPF_ANY);
+		bpf_map_update_elem(&udp_sticky, &key, &chosen, BPF_ANY);
 	return backend;
 }
 
-static __always_inline struct backend *choose(const struct service *service, __u64 cookie,
-					      __u64 netns, bool sticky)
+static __always_inline struct backend *choose(const struct outcome *o, bool connecting)
 {
+	const struct service *service = o->service;
+	__u64 cookie = o->cookie, netns = o->netns;
 	struct affinity_key client = {};
 	__u32 id = 0;
 
-	if (sticky && !(service->flags & SERVICE_F_AFFINITY))
-		return pick_sticky(service, cookie);
+	if (o->asked->proto == IPPROTO_UDP && !(service->flags & SERVICE_F_AFFINITY))
+		return pick_sticky(service, cookie, connecting);
 	if (netns) {
 		client.by_netns = AFFINITY_BY_NETNS;
 		__builtin_memcpy(client.client, &netns, sizeof(netns));
@@ -167,14 +179,6 @@ static __always_inline struct backend *choose(const struct service *service, __u
 }
 
 /* ---- the record ---------------------------------------------------------- */
-
-struct outcome {
-	const struct destination *asked;
-	const struct service *service;
-	const struct backend *backend; /* NULL = there is none */
-	__u64 cookie;
-	__u64 netns;
-};
 
 /* Everything that can fail is looked up before the reservation. */
 static __always_inline void report(const struct outcome *o, __u32 lane)
@@ -274,7 +278,7 @@ static __always_inline int forward(struct bpf_sock_addr *ctx, enum family family
 
 	o.cookie = bpf_get_socket_cookie(ctx);
 	o.netns = netns_cookie(ctx);
-	o.backend = choose(o.service, o.cookie, o.netns, !connecting);
+	o.backend = choose(&o, connecting);
 	/* An IPv4 socket can't reach an IPv6 backend: as good as none. */
 	if (o.backend && family == FAMILY_V4 && !addr_is_v4(o.backend->addr))
 		o.backend = NULL;

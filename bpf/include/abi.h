@@ -107,7 +107,7 @@
 	X(DROPS_LOST, 6)               /* drop lane was full */ \
 	X(CT_CREATED, 7) \
 	X(CT_INSERT_FAILED, 8) \
-	X(CT_EXPIRED, 9)   /* found expired on look-up */ \
+	X(CT_EXPIRED, 9)   /* of CT_REPLACED: nothing was seen for its time */ \
 	X(CT_REJUDGED, 10) /* looked at again because the revision moved */ \
 	X(SOCK_TRANSLATED, 11) \
 	X(SOCK_NO_BACKEND, 12) \
@@ -116,7 +116,8 @@
 	X(SOCK_REV_FAILED, 15)  /* reverse entry of a UDP translation not stored */ \
 	X(PACKETS_REPORTED, 16) /* packets with a record of their own attempted, on either lane */ \
 	X(EVENTS_TIMEOUT, 17)   /* of EVENTS_EMITTED: left-over counters of an ended entry */ \
-	X(SOCK_EMITTED, 18)     /* of EVENTS_EMITTED and DROPS_EMITTED: by socket hooks */
+	X(SOCK_EMITTED, 18)     /* of EVENTS_EMITTED and DROPS_EMITTED: by socket hooks */ \
+	X(CT_REPLACED, 19)      /* of CT_CREATED: in the place of an entry that had ended */
 
 #define FATHOM_LEDGER_SLOTS 32
 
@@ -354,7 +355,7 @@ FATHOM_ASSERT_SIZE(struct sock_rev, 24);
 
 /* ct4, ct6: LRU hash. Local is the endpoint behind the device, whoever opened. */
 #define CT_KIND_CONN    0
-#define CT_KIND_SERVICE 1 /* remote is a frontend; the entry names the backend chosen at tc */
+#define CT_KIND_SERVICE 1 /* remote is a frontend; the entry holds the backend chosen at tc */
 
 struct ct4_key {
 	__be32 local;
@@ -381,6 +382,7 @@ FATHOM_ASSERT_SIZE(struct ct6_key, 40);
 /* ct_entry.flags */
 #define CT_F_EGRESS     (1 << 0) /* opened by the local endpoint */
 #define CT_F_DENIED     (1 << 1) /* re-judged: packets are dropped until the revision moves */
+#define CT_F_OWN        (1 << 2) /* both ends are the pod itself: hairpin.h */
 #define CT_F_POLICY     (1 << 4) /* direction was enforced when judged */
 #define CT_F_LOCAL_HOST (1 << 5)
 #define CT_F_DENY_RULE  (1 << 6) /* with CT_F_DENIED: by a rule that denies, not by default */
@@ -393,6 +395,9 @@ FATHOM_ASSERT_SIZE(struct ct6_key, 40);
  * 0; it ended with RST in either or FIN in both. What has no TCP flags sets ACK
  * for any packet and RST for the end. `flags` holds the judgement alone: packets
  * of both directions write theirs at once, and 5.10 has no atomic OR.
+ *
+ * CT_KIND_SERVICE has no counters: `bytes` is the backend's address and
+ * packets[0] its port, because a connection outlives its backend's readiness.
  */
 struct ct_entry {
 	__u64 bytes[2];

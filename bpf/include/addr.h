@@ -65,4 +65,10 @@ static __always_inline int addr_is_link_local(const __u8 addr[16])
 	return (((const addr_word *)addr)[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
 }
 
+/* ff02::/16: every listener on this link, and nobody beyond */
+static __always_inline int addr_is_link_multicast(const __u8 addr[16])
+{
+	return (((const addr_word *)addr)[0] & bpf_htonl(0xffff0000)) == bpf_htonl(0xff020000);
+}
+
 #endif /* FATHOM_ADDR_H */

@@ -16,10 +16,15 @@ static __always_inline __u32 now_ticks(void)
 	return (__u32)(bpf_jiffies64() >> 4);
 }
 
-/* Differences, never comparisons: right across the wrap. */
+/*
+ * Differences, never comparisons: right across the wrap. 0 where another CPU was
+ * here after our tick was read: all times that are compared are far below 2^31.
+ */
 static __always_inline __u32 ticks_since(__u32 now, __u32 then)
 {
-	return now - then;
+	__s32 ticks = now - then;
+
+	return ticks < 0 ? 0 : ticks;
 }
 
 /* CLOCK_BOOTTIME, nanoseconds */

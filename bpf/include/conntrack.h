@@ -17,6 +17,8 @@
 #include "packet.h"
 #include "wire.h"
 
+#define EEXIST 17
+
 /* What an entry is worth to the packet at hand. */
 #define CT_NONE    0
 #define CT_LIVE    1
@@ -60,18 +62,19 @@ static __always_inline struct ct_entry *ct_lookup(const struct packet *pkt, __u8
 	}
 }
 
+/* `how`: BPF_ANY, or BPF_NOEXIST for -EEXIST where there is one. */
 static __always_inline long ct_store(const struct packet *pkt, __u8 kind,
-				     const struct ct_entry *entry)
+				     const struct ct_entry *entry, __u64 how)
 {
 	if (pkt->family == 4) {
 		struct ct4_key key = ct4_key_of(pkt, kind);
 
-		return bpf_map_update_elem(&ct4, &key, entry, BPF_ANY);
+		return bpf_map_update_elem(&ct4, &key, entry, how);
 	} else {
 		struct ct6_key key;
 
 		ct6_key_of(&key, pkt, kind);
-		return bpf_map_update_elem(&ct6, &key, entry, BPF_ANY);
+		return bpf_map_update_elem(&ct6, &key, entry, how);
 	}
 }
 

@@ -5,6 +5,7 @@
 
 #include "uapi.h"
 #include "addr.h"
+#include "identity.h"
 #include "maps.h"
 #include "packet.h"
 
@@ -33,15 +34,22 @@ static __always_inline int check_endpoint(struct __sk_buff *skb, struct packet *
 /*
  * Neighbour and listener discovery keeps the link going and isn't policy's
  * business; but a pod speaks from its own or a link-local address, or from none
- * while it looks whether its address is taken (RFC 4862).
+ * while it looks whether its address is taken (RFC 4862). And it speaks to the
+ * link: a node forwards what has another address, and what it carries could be
+ * anything. Only the node itself may be met by one; listener reports go to the
+ * group they are about, and their hop limit of 1 takes them no further.
  */
 static __always_inline int track_discovery(struct __sk_buff *skb, struct packet *pkt)
 {
 	__u32 ifindex = skb->ifindex;
 	struct endpoint *endpoint;
 
-	if (pkt->dir != DIR_EGRESS || addr_is_link_local(pkt->saddr) ||
-	    addr_is_unspecified(pkt->saddr))
+	if (pkt->dir != DIR_EGRESS)
+		return STEP_UNTRACKED;
+	if (pkt->hop_limit == 255 && !addr_is_link_local(pkt->daddr) &&
+	    !addr_is_link_multicast(pkt->daddr) && identity_exact(pkt->daddr) != IDENTITY_HOST)
+		return DROP_FORBIDDEN_ICMP6;
+	if (addr_is_link_local(pkt->saddr) || addr_is_unspecified(pkt->saddr))
 		return STEP_UNTRACKED;
 	endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
 	if (endpoint && !addr_equal(pkt->saddr, endpoint->ipv6))

@@ -142,7 +142,7 @@ static __always_inline int fast_path(struct __sk_buff *skb, __u32 dir)
 
 	tables = bpf_map_lookup_elem(&runtime, &zero);
 	if (!tables || ct->revision != tables->revision || ct->ifindex != skb->ifindex ||
-	    (ct->flags & CT_F_DENIED))
+	    (ct->flags & (CT_F_DENIED | CT_F_OWN)))
 		return 0;
 	index = ct_index(ct, dir);
 	/* A reply through a service is rewritten. */

@@ -109,6 +109,14 @@ struct {
 	__type(value, struct affinity);
 } affinity FATHOM_MAP;
 
+/* Apart from affinity: resolvers open a socket per question, and would push clients out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 64 * 1024);
+	__type(key, struct affinity_key); /* of the socket */
+	__type(value, struct affinity);
+} udp_sticky FATHOM_MAP;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 64 * 1024);

@@ -81,9 +81,11 @@ struct packet {
 
 	/* service translation */
 	__u8 frontend[16];
+	__u8 backend[16];
 	__be16 frontend_port;
-	__u8 service_is_new; /* remember backend_id once the packet is allowed */
-	__u8 pad;
+	__be16 backend_port;
+	__u8 service_is_new; /* remember the backend once the packet is allowed */
+	__u8 pad[3];
 	__u32 service_id;
 	__u32 backend_id;
 

@@ -96,10 +96,14 @@ static __noinline int track_error(struct __sk_buff *skb, struct packet *pkt)
 	found = parse_inner(skb, pkt);
 	if (found > 0)
 		return found;
+	/* An error goes to whom it is about; else any connection would open the way to anybody. */
+	if (found == STEP_OK && pkt->dir == DIR_EGRESS &&
+	    !addr_equal(pkt->daddr, pkt->tuple.remote))
+		found = STEP_UNTRACKED;
 	if (found == STEP_OK) {
 		age = find_entry(skb, pkt, &ct);
 		if (age != CT_LIVE && pkt->dir == DIR_EGRESS && has_ports(pkt->tuple.proto)) {
-			service_find_backend(pkt);
+			service_find_backend(pkt, skb->ifindex);
 			if (pkt->service_id)
 				age = find_entry(skb, pkt, &ct);
 		}

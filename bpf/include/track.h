@@ -11,6 +11,7 @@
 #include "config.h"
 #include "conntrack.h"
 #include "endpoint.h"
+#include "hairpin.h"
 #include "ledger.h"
 #include "packet.h"
 #include "policy.h"
@@ -83,10 +84,27 @@ static __noinline int track_live(struct __sk_buff *skb, struct packet *pkt, stru
 	return STEP_OK;
 }
 
-/* The first packet of a connection. */
-static __noinline int track_new(struct __sk_buff *skb, struct packet *pkt)
+/* What the entry that this connection takes the place of still has to say; `old` may be NULL. */
+static __always_inline void track_replaced(struct packet *pkt, struct ct_entry *old, int age)
+{
+	if (!old)
+		return;
+	ledger_count(LEDGER_CT_REPLACED);
+	if (age == CT_EXPIRED)
+		ledger_count(LEDGER_CT_EXPIRED);
+	/* After a FIN each way all that is left are bare acknowledgements. */
+	if (old->tcp_flags[0] & old->tcp_flags[1] & TCP_FIN)
+		return;
+	report_leftover(pkt, old, 0);
+	report_leftover(pkt, old, 1);
+}
+
+/* The first packet of a connection, in the place of `old` (NULL = of none). */
+static __noinline int track_new(struct __sk_buff *skb, struct packet *pkt, struct ct_entry *old,
+				int age)
 {
 	struct ct_entry entry = {};
+	long failed;
 	int step;
 
 	pkt->flags |= EVENT_F_REPLY_KNOWN;
@@ -106,9 +124,18 @@ static __noinline int track_new(struct __sk_buff *skb, struct packet *pkt)
 	if (pkt->tuple.proto != IPPROTO_TCP || pkt->progress == TCP_SYN)
 		entry.syn_us = now_ns() / 1000;
 	entry.tcp_flags[0] = pkt->progress;
-	entry.flags = (pkt->dir == DIR_EGRESS ? CT_F_EGRESS : 0) | verdict_flags(pkt, STEP_OK);
+	entry.flags = (pkt->dir == DIR_EGRESS ? CT_F_EGRESS : 0) |
+		      (hairpin_own(pkt) ? CT_F_OWN : 0) | verdict_flags(pkt, STEP_OK);
 	entry.match = pkt->match;
-	if (ct_store(pkt, CT_KIND_CONN, &entry)) {
+	track_replaced(pkt, old, age);
+	failed = ct_store(pkt, CT_KIND_CONN, &entry, old ? BPF_ANY : BPF_NOEXIST);
+	if (failed == -EEXIST) {
+		/* Another CPU had this connection's first packet a moment ago: this is its second. */
+		old = ct_lookup(pkt, CT_KIND_CONN);
+		if (old)
+			return track_live(skb, pkt, old);
+	}
+	if (failed) {
 		ledger_count(LEDGER_CT_INSERT_FAILED);
 		return DROP_CT_INSERT_FAILED;
 	}
@@ -137,8 +164,16 @@ static __noinline int track_connection(struct __sk_buff *skb, struct packet *pkt
 		step = service_translate(skb);
 		if (step)
 			return step;
-		if (pkt->flags & EVENT_F_TRANSLATED)
+		if (pkt->flags & EVENT_F_TRANSLATED) {
 			age = find_entry(skb, pkt, &ct);
+			/*
+			 * One that the backend opened, or that went there directly, isn't this
+			 * one: its answers would not get the frontend's address back.
+			 */
+			if (ct && age == CT_LIVE &&
+			    (!(ct->flags & CT_F_EGRESS) || ct->service_id != pkt->service_id))
+				age = CT_OVER;
+		}
 	}
 	if (ct && age == CT_LIVE)
 		return track_live(skb, pkt, ct);
@@ -147,24 +182,22 @@ static __noinline int track_connection(struct __sk_buff *skb, struct packet *pkt
 	if (pkt->class == CLASS_ECHO_REPLY)
 		return track_alone(pkt);
 	pkt->ct_state = CT_NEW;
-	if (ct) {
-		if (age == CT_EXPIRED)
-			ledger_count(LEDGER_CT_EXPIRED);
-		if (pkt->progress == TCP_SYN)
-			pkt->ct_state = CT_REOPENED;
-		/* After a FIN each way all that is left are bare acknowledgements. */
-		if (!(ct->tcp_flags[0] & ct->tcp_flags[1] & TCP_FIN)) {
-			report_leftover(pkt, ct, 0);
-			report_leftover(pkt, ct, 1);
-		}
-	}
-	return track_new(skb, pkt);
+	if (ct && pkt->progress == TCP_SYN)
+		pkt->ct_state = CT_REOPENED;
+	return track_new(skb, pkt, ct, age);
 }
 
 static __always_inline int track(struct __sk_buff *skb, struct packet *pkt)
 {
+	int step;
+
 	if (pkt->class == CLASS_DISCOVERY)
 		return track_discovery(skb, pkt);
+	if (pkt->dir == DIR_EGRESS && hairpin_to_it(pkt)) {
+		step = hairpin_return(skb, pkt);
+		if (step)
+			return step;
+	}
 	if (pkt->class == CLASS_ERROR)
 		return track_error(skb, pkt);
 	if (pkt->dir == DIR_EGRESS) {
@@ -179,7 +212,11 @@ static __always_inline int track(struct __sk_buff *skb, struct packet *pkt)
 		pkt->tuple.rport = pkt->sport;
 	}
 	pkt->tuple.proto = pkt->proto;
-	return track_connection(skb, pkt);
+	step = track_connection(skb, pkt);
+	if (step == STEP_OK && pkt->dir == DIR_INGRESS && !(pkt->flags & EVENT_F_TRANSLATED) &&
+	    hairpin_opened(pkt))
+		step = hairpin_hide(skb, pkt);
+	return step;
 }
 
 #endif /* FATHOM_TRACK_H */

@@ -21,49 +21,72 @@
 #include "service.h"
 #include "wire.h"
 
-/* The backend this tuple's remote, a frontend, was translated to earlier; 0 = not, or too long ago. */
-static __always_inline __u32 service_remembered(struct packet *pkt, int refresh)
+/* Whether the connection to the backend in `pkt` is still in use, by whichever side. */
+static __always_inline int service_in_use(struct packet *pkt, __u32 ifindex)
+{
+	struct ct_entry *ct;
+
+	addr_copy(pkt->tuple.remote, pkt->backend);
+	pkt->tuple.rport = pkt->backend_port;
+	ct = ct_lookup(pkt, CT_KIND_CONN);
+	addr_copy(pkt->tuple.remote, pkt->frontend);
+	pkt->tuple.rport = pkt->frontend_port;
+	return ct && ct->service_id == pkt->service_id && ct_judge_age(ct, pkt, ifindex) == CT_LIVE;
+}
+
+/*
+ * Takes the backend that this tuple's remote, a frontend, was translated to
+ * earlier, if that still holds. A connection that was opened keeps its backend even
+ * where new ones wouldn't get it any more; datagrams and openings do not.
+ */
+static __noinline int service_recall(struct packet *pkt, __u32 ifindex, int refresh)
 {
 	struct ct_entry *entry = ct_lookup(pkt, CT_KIND_SERVICE);
-	__u32 lifetime;
+	__u32 lifetime = pkt->tuple.proto == IPPROTO_TCP ? cfg_ct_tcp_ticks : cfg_ct_any_ticks;
+	int opening = pkt->progress == TCP_SYN;
 
 	if (!entry)
 		return 0;
-	lifetime = pkt->tuple.proto == IPPROTO_TCP ? cfg_ct_tcp_ticks : cfg_ct_any_ticks;
 	/* A SYN chooses again, unless it repeats one that nobody has acknowledged. */
-	if (pkt->progress == TCP_SYN) {
+	if (opening) {
 		if (entry->tcp_flags[0] != TCP_SYN)
 			return 0;
 		lifetime = cfg_ct_tcp_opening_ticks;
 	}
-	if (ticks_since(pkt->now, entry->last_seen) > lifetime)
+	pkt->backend_id = entry->service_id;
+	if ((opening || pkt->tuple.proto == IPPROTO_UDP) &&
+	    !service_backend(pkt->service_id, pkt->backend_id))
+		return 0;
+	addr_copy(pkt->backend, (__u8 *)entry->bytes);
+	pkt->backend_port = entry->packets[0];
+	if (ticks_since(pkt->now, entry->last_seen) > lifetime &&
+	    (opening || !service_in_use(pkt, ifindex)))
 		return 0;
 	if (refresh) {
 		entry->last_seen = pkt->now;
 		entry->tcp_flags[0] |= pkt->progress;
 	}
-	return entry->service_id;
+	return 1;
 }
 
 /* Remembers the choice, once the packet was allowed. A full LRU evicts: nothing to fail on. */
 static __noinline void service_remember(struct packet *pkt, __u32 ifindex)
 {
 	struct ct_entry entry = {
+		.packets[0] = pkt->backend_port,
 		.last_seen = pkt->now,
 		.ifindex = ifindex,
 		.service_id = pkt->backend_id,
 		.tcp_flags[0] = pkt->progress,
 		.flags = CT_F_EGRESS,
 	};
-	__u8 backend[16];
-	__be16 port = pkt->tuple.rport;
 
-	addr_copy(backend, pkt->tuple.remote);
+	addr_copy((__u8 *)entry.bytes, pkt->backend);
 	addr_copy(pkt->tuple.remote, pkt->frontend);
 	pkt->tuple.rport = pkt->frontend_port;
-	ct_store(pkt, CT_KIND_SERVICE, &entry);
-	addr_copy(pkt->tuple.remote, backend);
-	pkt->tuple.rport = port;
+	ct_store(pkt, CT_KIND_SERVICE, &entry, BPF_ANY);
+	addr_copy(pkt->tuple.remote, pkt->backend);
+	pkt->tuple.rport = pkt->backend_port;
 }
 
 /*
@@ -75,8 +98,6 @@ FATHOM_STEP service_translate(struct __sk_buff *skb)
 	struct packet *pkt = packet_scratch();
 	struct service_key key = {};
 	struct service *service;
-	struct backend *backend = NULL;
-	__u32 id;
 	int step;
 
 	if (!pkt)
@@ -91,31 +112,32 @@ FATHOM_STEP service_translate(struct __sk_buff *skb)
 	pkt->frontend_port = pkt->dport;
 	addr_copy(pkt->frontend, pkt->daddr);
 
-	id = service_remembered(pkt, 1);
-	if (id)
-		backend = service_backend(service->id, id);
-	if (!backend) {
+	if (!service_recall(pkt, skb->ifindex, 1)) {
 		struct affinity_key client = {};
+		struct backend *backend;
+		__u32 id = 0;
 
 		addr_copy(client.client, pkt->saddr);
 		backend = service_pick(service, &client, &id);
+		if (!backend)
+			return DROP_NO_BACKEND;
+		pkt->backend_id = id;
+		pkt->backend_port = backend->port;
+		addr_copy(pkt->backend, backend->addr);
 		pkt->service_is_new = 1;
 	}
-	if (!backend)
-		return DROP_NO_BACKEND;
 	/* SCTP's checksum covers its ports and is a CRC: only an address can be changed. */
-	if ((pkt->proto == IPPROTO_SCTP && backend->port != pkt->dport) ||
-	    addr_is_v4(backend->addr) != (pkt->family == 4))
+	if ((pkt->proto == IPPROTO_SCTP && pkt->backend_port != pkt->dport) ||
+	    addr_is_v4(pkt->backend) != (pkt->family == 4))
 		return DROP_NAT_UNSUPPORTED_PROTO;
-	pkt->backend_id = id;
 
-	step = nat_rewrite(skb, pkt, NAT_DESTINATION, backend->addr, backend->port);
+	step = nat_rewrite(skb, pkt, NAT_DESTINATION, pkt->backend, pkt->backend_port);
 	if (step)
 		return step;
-	addr_copy(pkt->daddr, backend->addr);
-	addr_copy(pkt->tuple.remote, backend->addr);
-	pkt->dport = backend->port;
-	pkt->tuple.rport = backend->port;
+	addr_copy(pkt->daddr, pkt->backend);
+	addr_copy(pkt->tuple.remote, pkt->backend);
+	pkt->dport = pkt->backend_port;
+	pkt->tuple.rport = pkt->backend_port;
 	pkt->flags |= EVENT_F_TRANSLATED;
 	ledger_count(LEDGER_TC_TRANSLATED);
 	return STEP_OK;
@@ -171,27 +193,24 @@ static __noinline int service_reverse_error(struct __sk_buff *skb, struct packet
  * An ICMP error from a pod about a reply that came, as it thinks, from a frontend:
  * finds the backend and points the tuple at it. The rewriting waits for the verdict.
  */
-static __noinline int service_find_backend(struct packet *pkt)
+static __noinline int service_find_backend(struct packet *pkt, __u32 ifindex)
 {
 	struct service_key key = { .port = pkt->tuple.rport, .proto = pkt->tuple.proto };
 	struct service *service;
-	struct backend *backend;
-	__u32 id;
 
 	addr_copy(key.addr, pkt->tuple.remote);
 	service = bpf_map_lookup_elem(&services, &key);
 	if (!service)
 		return STEP_OK;
-	id = service_remembered(pkt, 0);
-	backend = id ? service_backend(service->id, id) : NULL;
-	if (!backend)
-		return STEP_OK;
 	pkt->service_id = service->id;
-	pkt->backend_id = id;
 	pkt->frontend_port = pkt->tuple.rport;
 	addr_copy(pkt->frontend, pkt->tuple.remote);
-	addr_copy(pkt->tuple.remote, backend->addr);
-	pkt->tuple.rport = backend->port;
+	if (!service_recall(pkt, ifindex, 0)) {
+		pkt->service_id = 0;
+		return STEP_OK;
+	}
+	addr_copy(pkt->tuple.remote, pkt->backend);
+	pkt->tuple.rport = pkt->backend_port;
 	return STEP_OK;
 }
 

@@ -54,7 +54,7 @@ static __noinline int rejudge(struct packet *pkt, struct ct_entry *ct)
 	ct->remote_identity = pkt->remote_identity;
 	ct->rule_id = pkt->rule_id;
 	ct->match = pkt->match;
-	ct->flags = opened | verdict_flags(pkt, reason);
+	ct->flags = (before & (CT_F_EGRESS | CT_F_OWN)) | verdict_flags(pkt, reason);
 	/* Last: another CPU that sees the new revision believes the rest. */
 	*(volatile __u32 *)&ct->revision = pkt->revision;
 	return reason;

@@ -218,6 +218,7 @@ pub enum LedgerStage {
     PacketsReported = 16,
     EventsTimeout = 17,
     SockEmitted = 18,
+    CtReplaced = 19,
 }
 
 /// Slots of the ledger array.

@@ -132,7 +132,7 @@ impl Sizes {
             "services" | "frontends" => self.services,
             "backends" | "backend_slots" => self.backends,
             "affinity" => self.affinity,
-            "sock_rev" => self.sock_rev,
+            "sock_rev" | "udp_sticky" => self.sock_rev,
             "ipcache" | "ipcache_exact" => self.ipcache,
             "policy" => self.policies,
             "endpoints" | "netns_endpoints" => self.endpoints,

@@ -6,7 +6,7 @@ use fathom_bpf::abi::{LedgerStage, drop_reason as reason};
 use fathom_bpf::load::Program;
 
 use crate::packet::rig::dropped;
-use crate::packet::{Fate, Frame, PEER4, PEER6, POD4, POD6, Rig, SYN, at, ip};
+use crate::packet::{Fate, Frame, HOST_IDENTITY, PEER4, PEER6, POD4, POD6, Rig, SYN, WORLD6, at, ip};
 
 const LINK_LOCAL: &str = "fe80::5";
 const ALL_NODES: &str = "ff02::1";
@@ -78,4 +78,20 @@ fn discovery_works_before_the_endpoint_is_known() {
     let mut rig = Rig::new();
     rig.datapath.maps().endpoints.remove(&1).expect("remove");
     assert_untracked(&mut rig, Program::FromPod, &discovery(POD6, 135, 255).build(), "NS");
+}
+
+#[test]
+fn discovery_stays_on_the_link() {
+    let mut rig = Rig::new();
+    let to = |dst: &str| Frame::icmp(ip(POD6), ip(dst), 135, 0, [0; 4]).payload(&[0; 64]).hop_limit(255);
+    for dst in [WORLD6, PEER6] {
+        let outcome = rig.pod_sends(&to(dst));
+        assert_eq!(outcome.fate, dropped(reason::FORBIDDEN_ICMP6), "{dst}");
+        assert_eq!(outcome.record("a solicitation").destination(), ip(dst));
+    }
+    for dst in ["fe80::1", "ff02::1:ff00:1"] {
+        assert_untracked(&mut rig, Program::FromPod, &to(dst).build(), dst);
+    }
+    rig.identity("fd77::1", HOST_IDENTITY);
+    assert_untracked(&mut rig, Program::FromPod, &to("fd77::1").build(), "the node");
 }

@@ -9,6 +9,7 @@ mod connections;
 mod discovery;
 mod endpoint;
 mod fragments;
+mod hairpin;
 mod lanes;
 mod policy;
 mod rejudge;

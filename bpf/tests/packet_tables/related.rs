@@ -1,6 +1,7 @@
 //! ICMP errors: allowed as far as the connection is that they are about.
 
 use fathom_bpf::abi::{LedgerStage, ct_state, drop_reason as reason, flag, trigger};
+use fathom_bpf::load::Program;
 
 use crate::packet::rig::dropped;
 use crate::packet::table::{IN, OUT, allow, enforced};
@@ -144,5 +145,24 @@ fn an_error_whose_inside_is_broken_is_dropped_by_name() {
         ] {
             assert_eq!(rig.pod_receives(&frame).fate, dropped(reason), "{what} inside, {pod}");
         }
+    }
+}
+
+#[test]
+fn an_error_from_a_pod_goes_only_to_whom_it_is_about() {
+    for (pod, peer) in families() {
+        let mut rig = Rig::new();
+        rig.policy(&[enforced(OUT, &[], false)]);
+        let received = Frame::udp(at(peer, 5000), at(pod, 9));
+        rig.pod_receives(&received);
+        let mut error = Frame::unreachable(ip(pod), &received.build()).build();
+        // To somebody else, with whatever the pod wants to tell them behind the headers.
+        match ip(router(pod)) {
+            std::net::IpAddr::V4(to) => error[30..34].copy_from_slice(&to.octets()),
+            std::net::IpAddr::V6(to) => error[38..54].copy_from_slice(&to.octets()),
+        }
+        let outcome = rig.run(Program::FromPod, &error);
+        assert_eq!(outcome.fate, dropped(reason::POLICY_DENIED));
+        assert_eq!(outcome.record("the error").destination(), ip(router(pod)));
     }
 }

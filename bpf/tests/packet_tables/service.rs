@@ -258,3 +258,65 @@ fn a_service_that_appears_under_a_direct_flow_takes_it_over_with_the_next_revisi
         assert_eq!(rewritten(&rig.pod_sends(&ask)).1, at(peer, 53));
     }
 }
+
+#[test]
+fn an_opened_connection_outlives_its_backends_readiness_and_datagrams_do_not() {
+    for (pod, peer) in families() {
+        let gone = format!("{}77", &peer[..peer.len() - 1]);
+        let (client, frontend) = (at(pod, 40000), at(vip(pod), 80));
+        let mut rig = Rig::new();
+        rig.service(SERVICE, vip(pod), 80, TCP, &[(&gone, 8080)]);
+        assert_eq!(rewritten(&rig.pod_sends(&Frame::tcp(client, frontend, SYN))).1, at(&gone, 8080));
+        rig.pod_receives(&Frame::tcp(at(&gone, 8080), client, SYN | ACK));
+        rig.pod_sends(&Frame::tcp(client, frontend, ACK));
+        rig.service(SERVICE, vip(pod), 80, TCP, &[(peer, 8080)]);
+        rig.datapath.maps().services.sweep().expect("sweep");
+        for flags in [ACK | PSH, FIN | ACK] {
+            assert_eq!(rewritten(&rig.pod_sends(&Frame::tcp(client, frontend, flags))).1, at(&gone, 8080));
+        }
+        let back = rig.pod_receives(&Frame::tcp(at(&gone, 8080), client, ACK | PSH));
+        assert_eq!(rewritten(&back), (frontend, client));
+        // The next connection from the same port goes where connections go now.
+        assert_eq!(rewritten(&rig.pod_sends(&Frame::tcp(client, frontend, SYN))).1, at(peer, 8080));
+    }
+}
+
+#[test]
+fn a_flow_that_its_backend_picked_up_again_still_comes_from_the_frontend() {
+    for (pod, peer) in families() {
+        let (client, frontend, backend) = (at(pod, 5000), at(vip(pod), 53), at(peer, 53));
+        let mut rig = Rig::new();
+        rig.service(SERVICE, vip(pod), 53, UDP, &[(peer, 53)]);
+        rig.pod_sends(&Frame::udp(client, frontend));
+        let family = if client.is_ipv4() { 4 } else { 6 };
+        // The connection expires, the backend speaks first.
+        rig.age(family, |entry| entry.last_seen = entry.last_seen.wrapping_sub(1 << 20));
+        assert_eq!(addresses(&rig.pod_receives(&Frame::udp(backend, client)).packet).0, backend);
+        assert_eq!(rewritten(&rig.pod_sends(&Frame::udp(client, frontend))).1, backend);
+        assert_eq!(rewritten(&rig.pod_receives(&Frame::udp(backend, client))), (frontend, client));
+    }
+}
+
+#[test]
+fn a_flow_that_only_the_backend_keeps_alive_keeps_it() {
+    for (pod, peer) in families() {
+        let backends: Vec<String> = (20..28).map(|n| format!("{}{n}", &peer[..peer.len() - 1])).collect();
+        let backends: Vec<(&str, u16)> = backends.iter().map(|b| (b.as_str(), 53)).collect();
+        let (client, frontend) = (at(pod, 5000), at(vip(pod), 53));
+        let mut rig = Rig::new();
+        rig.service(SERVICE, vip(pod), 53, UDP, &backends);
+        let chosen = rewritten(&rig.pod_sends(&Frame::udp(client, frontend))).1;
+        let family = if client.is_ipv4() { 4 } else { 6 };
+        for _ in 0..12 {
+            rig.age(family, |entry| {
+                // The pod has been silent for longer than a flow lives; the backend has not.
+                let silent = entry.bytes != [0, 0] && entry.packets[0] != 0 && entry.remote_identity == 0;
+                if silent {
+                    entry.last_seen = entry.last_seen.wrapping_sub(1 << 20);
+                }
+            });
+            rig.pod_receives(&Frame::udp(chosen, client));
+            assert_eq!(rewritten(&rig.pod_sends(&Frame::udp(client, frontend))).1, chosen);
+        }
+    }
+}

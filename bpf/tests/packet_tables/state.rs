@@ -212,3 +212,38 @@ fn two_cpus_that_take_the_same_counters_are_made_up_for() {
     let last = rig.pod_sends(&Frame::udp(a, b)).record("last");
     assert_eq!((last.packets, last.bytes), (4, 4 * 28), "six more, less the two reported twice");
 }
+
+#[test]
+fn a_packet_that_another_cpu_overtook_does_not_find_its_connection_expired() {
+    for (pod, peer) in families() {
+        let mut rig = Rig::new();
+        rig.policy(&[enforced(IN, &[], false)]);
+        let family = if ip(pod).is_ipv4() { 4 } else { 6 };
+        rig.pod_sends(&Frame::tcp(at(pod, 40000), at(peer, 80), SYN));
+        // That CPU wrote the tick after the one this packet was met at.
+        rig.age(family, |entry| entry.last_seen = entry.last_seen.wrapping_add(1000));
+        let reply = rig.pod_receives(&Frame::tcp(at(peer, 80), at(pod, 40000), SYN | ACK));
+        assert_eq!(reply.fate, Fate::Passed);
+        assert_eq!(reply.record("the reply").ct_state, ct_state::REPLY);
+    }
+}
+
+#[test]
+fn a_denied_packet_leaves_the_connection_it_would_have_replaced_alone() {
+    for (pod, peer) in families() {
+        let mut rig = Rig::new();
+        rig.pod_receives(&Frame::tcp(at(peer, 40000), at(pod, 80), SYN));
+        rig.pod_sends(&Frame::tcp(at(pod, 80), at(peer, 40000), SYN | ACK));
+        for _ in 0..3 {
+            rig.pod_receives(&Frame::tcp(at(peer, 40000), at(pod, 80), ACK));
+        }
+        rig.policy(&[enforced(OUT, &[], false)]);
+        // The server may not call its client back.
+        let outcome = rig.pod_sends(&Frame::tcp(at(pod, 80), at(peer, 40000), SYN));
+        assert_eq!(outcome.fate, dropped(reason::POLICY_DENIED));
+        assert_eq!(outcome.record("only the denial").reason, reason::POLICY_DENIED);
+        assert_eq!((outcome.ledger[LedgerStage::CtReplaced], outcome.ledger[LedgerStage::CtExpired]), (0, 0));
+        let next = rig.pod_receives(&Frame::tcp(at(peer, 40000), at(pod, 80), ACK | FIN));
+        assert_eq!(next.record("the close").packets, 4, "with what was counted before");
+    }
+}

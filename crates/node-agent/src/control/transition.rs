@@ -12,8 +12,11 @@
 //! 3. **Policies.** Tables by the new policies, swapped whole, still knowing all old numbers.
 //! 4. **Arrivals.** New addresses, new endpoints: never before the policies that came with them.
 //! 5. **Services**, then the **revision**: live connections are judged again, once, by all of the above.
-//! 6. **Removals**: services, endpoints, addresses; then, when nothing failed before, prefixes that no
-//!    policy names and tables of identities that nobody here has.
+//! 6. **Removals**: services, endpoints, addresses; then prefixes that no policy names, each as soon as every
+//!    table in force decides alike without it, and tables of identities that nobody here has.
+//!
+//! A table that cannot be installed leaves the older one in force, which its endpoints say; a direction that
+//! the older one leaves open and the new policies restrict is closed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -23,6 +26,7 @@ use fathom_identity::reserved;
 use fathom_policy::{Compiler, Entry, PodFacts, PolicyKey, RuleRegistry, Table, World};
 use ipnet::IpNet;
 
+use super::unfit;
 use crate::cluster::model::NetworkPolicy;
 use crate::datapath::{Contents, Datapath, EndpointEntry, ServiceSpec};
 
@@ -51,23 +55,39 @@ pub struct WantedEndpoint {
 }
 
 /// The state the tables are in, as far as every change so far succeeded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Applied {
     pub contents: Contents,
     /// What the tables were last compiled from; `None` until this process has done so.
     from: Option<(Vec<Arc<NetworkPolicy>>, Facts)>,
     attached: BTreeSet<u32>,
+    /// Live connections may hold verdicts of tables that are no longer there. True from a change on until the
+    /// revision has moved, over any number of attempts; and at the start, because an earlier process may
+    /// have ended between the two.
+    rejudge_due: bool,
+    /// Identities whose table in force is older than `from`, because the one by it could not be installed.
+    behind: BTreeSet<u32>,
+}
+
+/// An address or prefix that stands for somebody else now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renamed {
+    pub prefix: IpNet,
+    pub before: Option<u32>,
+    pub now: Option<u32>,
 }
 
 /// What a transition did.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// One line per change that could not be made.
+    /// One line per change that could not be made, other than those below.
     pub errors: Vec<String>,
-    /// Something policy-relevant changed.
-    pub judged_again: bool,
+    /// Identities whose table could not be installed, and what is in force instead.
+    pub tables: BTreeMap<u32, String>,
     /// Endpoints that could not be given what they need, by ifindex.
     pub failed: BTreeMap<u32, String>,
+    /// Addresses and prefixes with another identity than before.
+    pub renamed: Vec<Renamed>,
     /// Changes made.
     pub changes: usize,
 }
@@ -75,7 +95,13 @@ pub struct Outcome {
 impl Applied {
     /// Begins with what an earlier process left.
     pub fn new(contents: Contents) -> Self {
-        Applied { contents, from: None, attached: BTreeSet::new() }
+        Applied {
+            contents,
+            from: None,
+            attached: BTreeSet::new(),
+            rejudge_due: true,
+            behind: BTreeSet::new(),
+        }
     }
 
     /// Makes it so. `announce` is called before new tables are swapped in, with the rules they cite: an event
@@ -88,7 +114,8 @@ impl Applied {
         announce: &mut dyn FnMut(&RuleRegistry),
     ) -> Outcome {
         let outcome = Outcome::default();
-        let mut work = Work { applied: self, wanted, datapath, rules, announce, outcome };
+        let unfit = BTreeMap::new();
+        let mut work = Work { applied: self, wanted, datapath, rules, announce, outcome, unfit };
         work.new_prefixes();
         work.moves();
         work.policies();
@@ -97,6 +124,7 @@ impl Applied {
         work.services();
         work.revision();
         work.removals();
+        work.say_what_is_behind();
         work.outcome
     }
 
@@ -122,6 +150,8 @@ struct Work<'a> {
     rules: &'a mut RuleRegistry,
     announce: &'a mut dyn FnMut(&RuleRegistry),
     outcome: Outcome,
+    /// Tables by the new policies that could not be installed.
+    unfit: BTreeMap<u32, Table>,
 }
 
 impl Work<'_> {
@@ -130,7 +160,7 @@ impl Work<'_> {
         match result {
             Ok(()) => {
                 self.outcome.changes += 1;
-                self.outcome.judged_again |= policy_relevant;
+                self.applied.rejudge_due |= policy_relevant;
                 true
             }
             Err(error) => {
@@ -159,14 +189,15 @@ impl Work<'_> {
         let mut ordered = new;
         ordered.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.prefix_len()));
         for (prefix, number) in world.into_iter().chain(ordered) {
-            self.set_prefix(prefix, number);
+            self.set_prefix(prefix, number, true);
         }
     }
 
-    fn set_prefix(&mut self, prefix: IpNet, number: u32) {
+    fn set_prefix(&mut self, prefix: IpNet, number: u32, policy_relevant: bool) {
         let result = self.datapath.set_prefix(prefix, number);
-        if self.done(result, true) {
-            self.applied.contents.prefixes.insert(prefix, number);
+        if self.done(result, policy_relevant) {
+            let before = self.applied.contents.prefixes.insert(prefix, number);
+            self.outcome.renamed.push(Renamed { prefix, before, now: Some(number) });
         }
     }
 
@@ -234,7 +265,9 @@ impl Work<'_> {
             }
         }
         let present = self.applied.contents.endpoints.values().map(|entry| entry.identity);
-        let subjects = present.chain(endpoints.iter().map(|(_, entry)| entry.identity)).collect();
+        let subjects = present.chain(endpoints.iter().map(|(_, entry)| entry.identity));
+        // A table that is older still stays as it is: these policies never were in force for it.
+        let subjects = subjects.filter(|identity| !self.applied.behind.contains(identity)).collect();
         self.compile(policies, &facts, &subjects);
     }
 
@@ -282,12 +315,40 @@ impl Work<'_> {
         let present = self.applied.contents.endpoints.values().copied();
         let subjects = wanted.chain(present).filter(|e| e.ready).map(|e| e.identity).collect();
         let policies = self.wanted.policies.clone();
-        self.compile(&policies, &facts, &subjects);
+        self.unfit = self.compile(&policies, &facts, &subjects);
+        self.applied.behind = self.unfit.keys().copied().collect();
         self.applied.from = Some((policies, self.wanted.facts.clone()));
+        self.close();
     }
 
-    /// Compiles and swaps the tables that differ.
-    fn compile(&mut self, policies: &[Arc<NetworkPolicy>], facts: &Facts, subjects: &BTreeSet<u32>) {
+    /// Closes what the policies restrict and the tables in force leave open, where the right table could not
+    /// be installed: a table without entries is a small one. What an older policy restricts, it goes on to.
+    fn close(&mut self) {
+        let moving = self.movers().1;
+        let moving: BTreeSet<u32> = moving.into_iter().map(|(_, entry)| entry.identity).collect();
+        let closed = self.unfit.iter().filter_map(|(identity, wanted)| {
+            let table = match self.applied.contents.tables.get(identity) {
+                Some(in_force) => unfit::closed(in_force, wanted)?,
+                // Nobody has it yet. Who comes new waits; who moves to it must not go on as it was.
+                None if moving.contains(identity) => unfit::closed(&Table::default(), wanted)?,
+                None => return None,
+            };
+            Some((*identity, table))
+        });
+        let closed: Vec<(u32, Table)> = closed.collect();
+        let reasons = self.outcome.tables.clone();
+        self.swap(closed);
+        // Of both reasons, why the whole table did not fit is the one to mend.
+        self.outcome.tables.extend(reasons);
+    }
+
+    /// Compiles and swaps the tables that differ; returns those that could not be installed.
+    fn compile(
+        &mut self,
+        policies: &[Arc<NetworkPolicy>],
+        facts: &Facts,
+        subjects: &BTreeSet<u32>,
+    ) -> BTreeMap<u32, Table> {
         let mut cidrs: BTreeMap<IpNet, u32> = self.applied.contents.prefixes.clone();
         cidrs.extend(self.wanted.prefixes.iter().map(|(prefix, number)| (*prefix, *number)));
         // A prefix on its way out keeps its number beside the one that replaces it.
@@ -305,42 +366,78 @@ impl Work<'_> {
         if !compiled.is_empty() {
             (self.announce)(self.rules);
         }
-        let differs =
-            |(identity, table): &(u32, Table)| self.applied.contents.tables.get(identity) != Some(table);
-        let tables = compiled.into_iter().filter(differs).collect();
-        self.swap(tables);
+        let (same, differ): (Vec<_>, Vec<_>) = compiled
+            .into_iter()
+            .partition(|(identity, table)| self.applied.contents.tables.get(identity) == Some(table));
+        for (identity, _) in same {
+            // What an earlier step could not add to it is not needed.
+            self.outcome.tables.remove(&identity);
+        }
+        self.swap(differ)
     }
 
-    fn swap(&mut self, tables: Vec<(u32, Table)>) {
+    /// Swaps tables in; returns those that could not be.
+    fn swap(&mut self, tables: Vec<(u32, Table)>) -> BTreeMap<u32, Table> {
+        let mut refused = BTreeMap::new();
         if tables.is_empty() {
-            return;
+            return refused;
         }
         let results = self.datapath.swap_tables(&tables);
         for ((identity, table), result) in tables.into_iter().zip(results) {
-            if self.done(result, true) {
-                self.applied.contents.tables.insert(identity, table);
+            match result {
+                Ok(()) => {
+                    self.done(Ok(()), true);
+                    self.outcome.tables.remove(&identity);
+                    self.applied.contents.tables.insert(identity, table);
+                }
+                Err(error) => {
+                    self.outcome.tables.insert(identity, format!("{error:#}"));
+                    refused.insert(identity, table);
+                }
             }
         }
+        refused
     }
 
     fn set_address(&mut self, address: IpAddr, identity: u32) {
         let result = self.datapath.set_address(address, identity);
         if self.done(result, true) {
-            self.applied.contents.addresses.insert(address, identity);
+            let before = self.applied.contents.addresses.insert(address, identity);
+            self.outcome.renamed.push(Renamed { prefix: address.into(), before, now: Some(identity) });
         }
     }
 
     fn set_endpoint(&mut self, ifindex: u32, entry: EndpointEntry) {
         if entry.ready && !self.applied.contents.tables.contains_key(&entry.identity) {
-            let why = format!("its identity {} has no policy table", entry.identity);
-            self.outcome.failed.insert(ifindex, why);
+            self.fail(ifindex, format!("its identity {} has no policy table", entry.identity));
+            self.close_endpoint(ifindex, entry);
             return;
         }
         let result = self.datapath.set_endpoint(ifindex, entry);
         if self.done(result, true) {
             self.applied.contents.endpoints.insert(ifindex, entry);
         } else if let Some(why) = self.outcome.errors.last() {
-            self.outcome.failed.insert(ifindex, why.clone());
+            self.fail(ifindex, why.clone());
+        }
+    }
+
+    /// The endpoint cannot become who it is by the new policies, not even with a closed table (there is no
+    /// room for any). Where they restrict what its present table leaves open, it may send and get nothing.
+    fn close_endpoint(&mut self, ifindex: u32, entry: EndpointEntry) {
+        let Some(wanted) = self.unfit.get(&entry.identity) else { return };
+        let Some(present) = self.applied.contents.endpoints.get(&ifindex).filter(|e| e.ready) else { return };
+        let table = self.applied.contents.tables.get(&present.identity);
+        if table.is_some_and(|in_force| unfit::closed(in_force, wanted).is_some()) {
+            self.set_endpoint(ifindex, EndpointEntry { ready: false, ..*present });
+        }
+    }
+
+    fn fail(&mut self, ifindex: u32, why: String) {
+        let said = self.outcome.failed.entry(ifindex).or_default();
+        if why.contains(&**said) {
+            *said = why;
+        } else if !said.contains(&why) {
+            *said = format!("{said}; {why}");
         }
     }
 
@@ -366,7 +463,7 @@ impl Work<'_> {
                 match self.datapath.attach(*ifindex) {
                     Ok(()) => _ = self.applied.attached.insert(*ifindex),
                     // The device's own trouble: nothing else waits for it.
-                    Err(error) => _ = self.outcome.failed.insert(*ifindex, format!("{error:#}")),
+                    Err(error) => self.fail(*ifindex, format!("{error:#}")),
                 }
             }
         }
@@ -374,9 +471,13 @@ impl Work<'_> {
 
     fn services(&mut self) {
         for (id, spec) in &self.wanted.services {
-            if self.applied.contents.services.get(id) != Some(spec) {
+            let known = self.applied.contents.services.get(id);
+            if known != Some(spec) {
+                // What was sent to the address before it was a service's is a live connection to nobody: it is
+                // looked at, and translated, when the revision moves.
+                let new = known.is_none();
                 let result = self.datapath.replace_service(spec);
-                if self.done(result, false) {
+                if self.done(result, new) {
                     self.applied.contents.services.insert(*id, spec.clone());
                 }
             }
@@ -384,9 +485,11 @@ impl Work<'_> {
     }
 
     fn revision(&mut self) {
-        if self.outcome.judged_again {
+        if self.applied.rejudge_due {
             let result = self.datapath.bump_revision();
-            self.done(result, false);
+            if self.done(result, false) {
+                self.applied.rejudge_due = false;
+            }
         }
     }
 
@@ -418,13 +521,12 @@ impl Work<'_> {
         for address in surplus(&self.applied.contents.addresses, &self.wanted.addresses) {
             let result = self.datapath.remove_address(address);
             if self.done(result, false) {
-                self.applied.contents.addresses.remove(&address);
+                let before = self.applied.contents.addresses.remove(&address);
+                self.outcome.renamed.push(Renamed { prefix: address.into(), before, now: None });
             }
         }
-        if self.outcome.errors.is_empty() {
-            self.old_prefixes();
-            self.old_tables();
-        }
+        self.old_prefixes();
+        self.old_tables();
         if self.outcome.changes > 0 {
             let result = self.datapath.sweep();
             self.done(result, false);
@@ -432,7 +534,9 @@ impl Work<'_> {
     }
 
     fn old_tables(&mut self) {
-        let used: BTreeSet<u32> = self.applied.contents.endpoints.values().map(|e| e.identity).collect();
+        let present = self.applied.contents.endpoints.values().map(|entry| entry.identity);
+        let wanted = self.wanted.endpoints.values().map(|wanted| wanted.entry.identity);
+        let used: BTreeSet<u32> = present.chain(wanted).collect();
         let unused: Vec<u32> = self
             .applied
             .contents
@@ -462,13 +566,65 @@ impl Work<'_> {
         let mut gone = surplus(current, wanted);
         gone.sort_by_key(|prefix| std::cmp::Reverse(prefix.prefix_len()));
         for (prefix, number) in back {
-            self.set_prefix(prefix, number);
+            if self.decide_alike(self.applied.contents.prefixes.get(&prefix).copied(), number) {
+                self.set_prefix(prefix, number, false);
+            }
         }
         for prefix in gone {
+            if !self.may_go(prefix) {
+                continue;
+            }
             let result = self.datapath.remove_prefix(prefix);
             if self.done(result, false) {
-                self.applied.contents.prefixes.remove(&prefix);
+                let before = self.applied.contents.prefixes.remove(&prefix);
+                self.outcome.renamed.push(Renamed { prefix, before, now: None });
             }
+        }
+    }
+
+    /// Whether the prefixes around are those the new policies count on, and older tables decide alike too.
+    fn may_go(&self, prefix: IpNet) -> bool {
+        let current = &self.applied.contents.prefixes;
+        let mut outer = prefix.supernet();
+        let mut next = None;
+        while let Some(candidate) = outer {
+            let (wanted, number) = (self.wanted.prefixes.get(&candidate), current.get(&candidate));
+            if wanted.is_some() && wanted != number {
+                return false;
+            }
+            next = next.or(number.copied());
+            outer = candidate.supernet();
+        }
+        self.decide_alike(current.get(&prefix).copied(), next.unwrap_or(reserved::WORLD))
+    }
+
+    /// Whether the tables that are older than the policies make no difference between two numbers.
+    fn decide_alike(&self, one: Option<u32>, other: u32) -> bool {
+        let behind = self.outcome.tables.keys();
+        let mut tables = behind.filter_map(|identity| self.applied.contents.tables.get(identity));
+        one.is_none_or(|one| tables.all(|table| unfit::decides_alike(table, one, other)))
+    }
+
+    /// Puts into words, for each identity and endpoint, what is in force instead of the new policies.
+    fn say_what_is_behind(&mut self) {
+        for (identity, why) in std::mem::take(&mut self.outcome.tables) {
+            let in_force = self.applied.contents.tables.get(&identity);
+            let text = unfit::text(identity, in_force, self.unfit.get(&identity), &why);
+            for (ifindex, wanted) in &self.wanted.endpoints {
+                if wanted.entry.identity != identity {
+                    continue;
+                }
+                let present = self.applied.contents.endpoints.get(ifindex);
+                let present = present.filter(|present| present.ready && present.identity != identity);
+                let text = present.map_or_else(
+                    || text.clone(),
+                    |as_before| {
+                        format!("{text}; enforcing an older policy, that of identity {}", as_before.identity)
+                    },
+                );
+                self.fail(*ifindex, text);
+            }
+            self.outcome.tables.insert(identity, text);
         }
     }
 }

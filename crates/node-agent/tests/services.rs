@@ -88,6 +88,10 @@ async fn agent_events_are_a_history_and_a_stream() {
     events.ipcache_upserted("10.244.1.7/32", 1000, None, None);
     let told = timeout(PATIENCE, follow.message()).await.unwrap().unwrap().unwrap().agent_event.unwrap();
     assert_eq!(told.r#type(), AgentEventType::IpcacheUpserted);
+    let all = GetAgentEventsRequest { number: u64::MAX, follow: true, ..Default::default() };
+    let mut all = agent.client().get_agent_events(all).await.unwrap().into_inner();
+    let oldest = timeout(PATIENCE, all.message()).await.unwrap().unwrap().unwrap().agent_event.unwrap();
+    assert_eq!(oldest.r#type(), AgentEventType::AgentStarted, "all of the history, then what comes");
     let refused = GetAgentEventsRequest { first: true, follow: true, ..Default::default() };
     let refused = agent.client().get_agent_events(refused).await.expect_err("refused");
     assert_eq!(refused.code(), Code::InvalidArgument);

@@ -11,7 +11,7 @@ use fathom_bpf::attach::Mechanism;
 use fathom_bpf::load::{Datapath, LoadConfig, Program, Sizes, remove_pins};
 use fathom_bpf::maps::ServiceSpec;
 use fathom_bpf::probe::Features;
-use fathom_bpf::ring::Lane;
+use fathom_bpf::ring::{EVENT_SPAN, Gauge, Lane};
 use fathom_bpf::testing::{TempBpffs, TempCgroup, Veth, datapath, drain, in_new_netns, run, unmount};
 
 /// An Ethernet frame of nothing in particular: every program counts it.
@@ -113,6 +113,66 @@ fn a_map_of_another_size_is_refused_by_name_and_replaced_on_request() {
     load(&config);
 }
 
+/// Emitted, taken, held and lost records of the lane for drops, over all rings it had.
+fn drop_books(datapath: &Datapath, gauge: &Gauge) -> [u64; 4] {
+    let ledger = datapath.maps().ledger.read().expect("ledger");
+    let pending = gauge.pending(Lane::Drops);
+    [
+        ledger[LedgerStage::DropsEmitted],
+        (pending.taken_bytes + pending.former_taken_bytes) / EVENT_SPAN,
+        pending.bytes / EVENT_SPAN,
+        ledger[LedgerStage::DropsLost] + pending.abandoned_bytes / EVENT_SPAN,
+    ]
+}
+
+#[test]
+fn the_books_balance_over_rings_that_are_replaced_and_what_nobody_took_is_lost() {
+    let bpffs = TempBpffs::new().expect("bpffs");
+    let dir = instance(&bpffs);
+    let mut config = pinned(&dir);
+    let old = load(&config);
+    let drop_a_packet = |datapath: &Datapath| _ = run(datapath, Program::FromPod, &FRAME, 0).expect("run");
+    (0..3).for_each(|_| drop_a_packet(&old));
+    assert_eq!(drain(&mut old.reader().expect("reader")).len(), 3);
+    (0..2).for_each(|_| drop_a_packet(&old));
+
+    config.sizes.drops_bytes *= 2;
+    config.replace_incompatible = true;
+    let new = load(&config);
+    let mut reader = new.reader().expect("reader");
+    assert_eq!(drop_books(&new, &reader.gauge()), [5, 3, 0, 2], "two were still in the old ring");
+    // Programs that were not replaced yet go on with the ring they know.
+    drop_a_packet(&old);
+    drop_a_packet(&new);
+    assert_eq!(drop_books(&new, &reader.gauge()), [7, 3, 1, 3]);
+    assert_eq!(drain(&mut reader).len(), 1);
+    assert_eq!(drop_books(&new, &reader.gauge()), [7, 4, 0, 3]);
+    drop((old, new, reader));
+
+    config.replace_incompatible = false;
+    for _ in 0..2 {
+        let next = load(&config);
+        assert_eq!(drop_books(&next, &next.reader().expect("reader").gauge()), [7, 4, 0, 3]);
+        assert!(!dir.join("maps/drops_retired").exists(), "its memory is given back");
+    }
+    config.sizes.drops_bytes *= 2;
+    config.replace_incompatible = true;
+    let last = load(&config);
+    drop_a_packet(&last);
+    assert_eq!(drop_books(&last, &last.reader().expect("reader").gauge()), [8, 4, 1, 3]);
+}
+
+#[test]
+fn a_replacement_that_was_cut_short_begins_again() {
+    let bpffs = TempBpffs::new().expect("bpffs");
+    let dir = instance(&bpffs);
+    let first = load(&pinned(&dir));
+    run(&first, Program::FromPod, &FRAME, 0).expect("run");
+    std::fs::rename(dir.join("maps/drops"), dir.join("maps/drops_retired")).expect("rename");
+    let second = load(&pinned(&dir));
+    assert_eq!(drop_books(&second, &second.reader().expect("reader").gauge()), [1, 0, 1, 0]);
+}
+
 #[test]
 fn maps_of_another_abi_are_refused_and_replaced_on_request() {
     let bpffs = TempBpffs::new().expect("bpffs");
@@ -170,6 +230,18 @@ fn a_policy_table_is_swapped_whole_and_bounded() {
     assert!(policy.remove(300).expect("remove"));
     assert!(!policy.remove(300).expect("remove"), "only once");
     assert_eq!(policy.get(300).expect("get"), None);
+}
+
+#[test]
+fn more_identities_than_there_is_room_for_are_refused_by_number() {
+    let sizes = Sizes { policies: 2, ..Sizes::small() };
+    let datapath = load(&LoadConfig { sizes, ..LoadConfig::default() });
+    let policy = &datapath.maps().policy;
+    policy.swap(300, &[rule(1, 1)]).expect("swap");
+    policy.swap(301, &[rule(1, 1)]).expect("swap");
+    let error = policy.swap(302, &[rule(1, 1)]).expect_err("full").to_string();
+    assert!(error.contains("3 entries don't fit map policy (identities): the limit is 2"), "{error}");
+    policy.swap(301, &[rule(2, 2)]).expect("one that is there can still be replaced");
 }
 
 /// Sends `count` frames each way while `meanwhile` runs; returns how often it ran.

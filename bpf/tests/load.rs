@@ -234,13 +234,15 @@ fn a_policy_table_is_swapped_whole_and_bounded() {
 
 #[test]
 fn more_identities_than_there_is_room_for_are_refused_by_number() {
-    let sizes = Sizes { policies: 2, ..Sizes::small() };
+    let limit = 16;
+    let sizes = Sizes { policies: limit, ..Sizes::small() };
     let datapath = load(&LoadConfig { sizes, ..LoadConfig::default() });
     let policy = &datapath.maps().policy;
-    policy.swap(300, &[rule(1, 1)]).expect("swap");
-    policy.swap(301, &[rule(1, 1)]).expect("swap");
-    let error = policy.swap(302, &[rule(1, 1)]).expect_err("full").to_string();
-    assert!(error.contains("3 entries don't fit map policy (identities): the limit is 2"), "{error}");
+    for identity in 0..limit {
+        policy.swap(300 + identity, &[rule(1, 1)]).expect("swap");
+    }
+    let error = policy.swap(299, &[rule(1, 1)]).expect_err("full").to_string();
+    assert!(error.contains("17 entries don't fit map policy (identities): the limit is 16"), "{error}");
     policy.swap(301, &[rule(2, 2)]).expect("one that is there can still be replaced");
 }
 

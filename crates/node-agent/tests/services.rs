@@ -177,7 +177,7 @@ async fn rules_and_endpoints_are_told_from_the_snapshot() {
 #[tokio::test]
 async fn health_and_both_reflections_answer() {
     let agent = agent(64, 0).await;
-    for service in ["hubble.server.Observer", ""] {
+    for service in ["hubble.server.Observer", "observer.Observer", "peer.Peer", "fathom.v1.Agent", ""] {
         let request = HealthCheckRequest { service: service.into() };
         let health = HealthClient::new(agent.channel.clone()).check(request).await.unwrap().into_inner();
         assert_eq!(health.status, 1, "{service:?} is SERVING");
@@ -185,6 +185,7 @@ async fn health_and_both_reflections_answer() {
     let names = ["observer.Observer", "peer.Peer", "fathom.v1.Agent", "grpc.health.v1.Health"];
     let listed = listed_v1(&agent).await;
     let listed_alpha = listed_v1alpha(&agent).await;
+    assert_eq!((listed.len(), listed_alpha.len()), (5, 5), "these and itself: {listed:?} {listed_alpha:?}");
     for name in names {
         assert!(listed.iter().any(|n| n == name), "{name} is not in {listed:?}");
         assert!(listed_alpha.iter().any(|n| n == name), "{name} is not in {listed_alpha:?}");

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use fathom_bpf::Error;
 use fathom_bpf::abi::{self, LedgerStage, PolicyEntry, PolicyKey, direction, policy_verdict};
@@ -11,7 +12,7 @@ use fathom_bpf::attach::Mechanism;
 use fathom_bpf::load::{Datapath, LoadConfig, Program, Sizes, remove_pins};
 use fathom_bpf::maps::ServiceSpec;
 use fathom_bpf::probe::Features;
-use fathom_bpf::ring::Lane;
+use fathom_bpf::ring::{EVENT_SPAN, Gauge, Lane};
 use fathom_bpf::testing::{TempBpffs, TempCgroup, Veth, datapath, drain, in_new_netns, run, unmount};
 
 /// An Ethernet frame of nothing in particular: every program counts it.
@@ -56,7 +57,7 @@ fn a_second_load_finds_what_the_first_wrote() {
         port: 443,
         proto: 6,
         backends: vec![("fd00::2".parse().expect("address"), 8443)],
-        affinity: Some(std::time::Duration::from_secs(60)),
+        affinity: Some(Duration::from_secs(60)),
     };
     let revision;
     {
@@ -111,6 +112,66 @@ fn a_map_of_another_size_is_refused_by_name_and_replaced_on_request() {
     drop(second);
     config.replace_incompatible = false;
     load(&config);
+}
+
+/// Emitted, taken, held and lost records of the lane for drops, over all rings it had.
+fn drop_books(datapath: &Datapath, gauge: &Gauge) -> [u64; 4] {
+    let ledger = datapath.maps().ledger.read().expect("ledger");
+    let pending = gauge.pending(Lane::Drops);
+    [
+        ledger[LedgerStage::DropsEmitted],
+        (pending.taken_bytes + pending.former_taken_bytes) / EVENT_SPAN,
+        pending.bytes / EVENT_SPAN,
+        ledger[LedgerStage::DropsLost] + pending.abandoned_bytes / EVENT_SPAN,
+    ]
+}
+
+#[test]
+fn the_books_balance_over_rings_that_are_replaced_and_what_nobody_took_is_lost() {
+    let bpffs = TempBpffs::new().expect("bpffs");
+    let dir = instance(&bpffs);
+    let mut config = pinned(&dir);
+    let old = load(&config);
+    let drop_a_packet = |datapath: &Datapath| _ = run(datapath, Program::FromPod, &FRAME, 0).expect("run");
+    (0..3).for_each(|_| drop_a_packet(&old));
+    assert_eq!(drain(&mut old.reader().expect("reader")).len(), 3);
+    (0..2).for_each(|_| drop_a_packet(&old));
+
+    config.sizes.drops_bytes *= 2;
+    config.replace_incompatible = true;
+    let new = load(&config);
+    let mut reader = new.reader().expect("reader");
+    assert_eq!(drop_books(&new, &reader.gauge()), [5, 3, 0, 2], "two were still in the old ring");
+    // Programs that were not replaced yet go on with the ring they know.
+    drop_a_packet(&old);
+    drop_a_packet(&new);
+    assert_eq!(drop_books(&new, &reader.gauge()), [7, 3, 1, 3]);
+    assert_eq!(drain(&mut reader).len(), 1);
+    assert_eq!(drop_books(&new, &reader.gauge()), [7, 4, 0, 3]);
+    drop((old, new, reader));
+
+    config.replace_incompatible = false;
+    for _ in 0..2 {
+        let next = load(&config);
+        assert_eq!(drop_books(&next, &next.reader().expect("reader").gauge()), [7, 4, 0, 3]);
+        assert!(!dir.join("maps/drops_retired").exists(), "its memory is given back");
+    }
+    config.sizes.drops_bytes *= 2;
+    config.replace_incompatible = true;
+    let last = load(&config);
+    drop_a_packet(&last);
+    assert_eq!(drop_books(&last, &last.reader().expect("reader").gauge()), [8, 4, 1, 3]);
+}
+
+#[test]
+fn a_replacement_that_was_cut_short_begins_again() {
+    let bpffs = TempBpffs::new().expect("bpffs");
+    let dir = instance(&bpffs);
+    let first = load(&pinned(&dir));
+    run(&first, Program::FromPod, &FRAME, 0).expect("run");
+    std::fs::rename(dir.join("maps/drops"), dir.join("maps/drops_retired")).expect("rename");
+    let second = load(&pinned(&dir));
+    assert_eq!(drop_books(&second, &second.reader().expect("reader").gauge()), [1, 0, 1, 0]);
 }
 
 #[test]
@@ -172,30 +233,50 @@ fn a_policy_table_is_swapped_whole_and_bounded() {
     assert_eq!(policy.get(300).expect("get"), None);
 }
 
-/// Sends `count` frames each way while `meanwhile` runs; returns how often it ran.
-fn under_traffic(veth: &Veth, count: usize, mut meanwhile: impl FnMut()) -> usize {
-    let done = AtomicBool::new(false);
+#[test]
+fn more_identities_than_there_is_room_for_are_refused_by_number() {
+    let limit = 16;
+    let sizes = Sizes { policies: limit, ..Sizes::small() };
+    let datapath = load(&LoadConfig { sizes, ..LoadConfig::default() });
+    let policy = &datapath.maps().policy;
+    let table = [rule(1, 1)];
+    policy.swap_all((300..300 + limit).map(|identity| (identity, table.as_slice()))).expect("swap");
+    let error = policy.swap(299, &[rule(1, 1)]).expect_err("full").to_string();
+    assert!(error.contains("17 entries don't fit map policy (identities): the limit is 16"), "{error}");
+    policy.swap(301, &[rule(2, 2)]).expect("one that is there can still be replaced");
+}
+
+/// Sends at least `count` frames each way, and until `meanwhile` ran `rounds` times; returns how many
+/// frames it were each way. On a busy machine a replacement waits longer than the frames take.
+fn under_traffic(veth: &Veth, count: usize, rounds: usize, mut meanwhile: impl FnMut()) -> u64 {
+    let (ran, deadline) = (AtomicUsize::new(0), Instant::now() + Duration::from_secs(30));
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for _ in 0..count {
+        let sender = scope.spawn(|| {
+            let mut sent = 0;
+            while sent < count || ran.load(Ordering::Acquire) < rounds {
+                assert!(
+                    Instant::now() < deadline,
+                    "{} of {rounds} replacements",
+                    ran.load(Ordering::Acquire)
+                );
                 veth.send_from_pod(&FRAME).expect("send");
                 veth.send_to_pod(&FRAME).expect("send");
+                sent += 1;
             }
-            done.store(true, Ordering::Release);
+            sent as u64
         });
-        let mut rounds = 0;
-        while !done.load(Ordering::Acquire) {
+        while !sender.is_finished() {
             meanwhile();
-            rounds += 1;
+            ran.fetch_add(1, Ordering::Release);
         }
-        rounds
+        sender.join().expect("the sender")
     })
 }
 
 /// Waits until the backlog of the loopback cable is worked off: the count stands still.
 fn settled(datapath: &Datapath, expected: u64) -> u64 {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
-    while seen(datapath) < expected && std::time::Instant::now() < deadline {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while seen(datapath) < expected && Instant::now() < deadline {
         std::thread::yield_now();
     }
     seen(datapath)
@@ -213,15 +294,13 @@ fn programs_are_replaced_under_traffic_without_missing_or_doubling_a_packet() {
             assert_eq!(new.attached_endpoints().expect("list"), [veth.ifindex()]);
         }
 
-        const FRAMES: usize = 10_000;
         let mut turn = false;
-        let swaps = under_traffic(&veth, FRAMES, || {
+        let sent = under_traffic(&veth, 10_000, 20, || {
             turn = !turn;
             let next = if turn { &new } else { &old };
             next.attach_endpoint(veth.ifindex()).expect("replace");
         });
-        assert!(swaps > 20, "only {swaps} replacements: no test");
-        assert_eq!(settled(&new, 2 * FRAMES as u64), 2 * FRAMES as u64, "after {swaps} swaps");
+        assert_eq!(settled(&new, 2 * sent), 2 * sent);
     });
 }
 
@@ -281,16 +360,14 @@ fn without_tcx_filters_on_clsact_do_the_same() {
         assert_eq!(datapath.mechanism(), Mechanism::Clsact);
         let veth = Veth::new("fv").expect("veth");
         datapath.attach_endpoint(veth.ifindex()).expect("attach");
-        const FRAMES: usize = 2000;
-        let swaps = under_traffic(&veth, FRAMES, || {
+        let sent = under_traffic(&veth, 2000, 6, || {
             datapath.attach_endpoint(veth.ifindex()).expect("replace");
         });
-        assert!(swaps > 5, "only {swaps} replacements: no test");
-        assert_eq!(settled(&datapath, 2 * FRAMES as u64), 2 * FRAMES as u64, "after {swaps} swaps");
+        assert_eq!(settled(&datapath, 2 * sent), 2 * sent);
         assert!(datapath.detach_endpoint(veth.ifindex()).expect("detach"));
         assert!(!datapath.detach_endpoint(veth.ifindex()).expect("detach"), "only once");
         veth.send_to_pod(&FRAME).expect("send");
-        assert_eq!(seen(&datapath), 2 * FRAMES as u64, "detached");
+        assert_eq!(seen(&datapath), 2 * sent, "detached");
     });
 }
 

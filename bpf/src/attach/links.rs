@@ -30,6 +30,10 @@ impl Links {
 
     /// Puts `program` at `target`: into the link of this name when it still hangs there, so that no
     /// packet goes by between the old program and the new one; else into a new link.
+    ///
+    /// # Errors
+    /// When the kernel refuses. A link that hangs at `target` then goes on with the program it has: an
+    /// older program on a live pod's device is better than none.
     pub(crate) fn attach(
         &self,
         name: &str,
@@ -39,8 +43,10 @@ impl Links {
         at: AttachType,
     ) -> Result<Made> {
         if let Some(link) = self.open(name)? {
-            let same = sys::link_target(link.as_fd()).is_ok_and(|found| found == target);
-            if same && sys::link_update(link.as_fd(), program).is_ok() {
+            let found = sys::link_target(link.as_fd()).context(|| format!("inspect link {name}"))?;
+            if found == target {
+                sys::link_update(link.as_fd(), program)
+                    .context(|| format!("replace the program of {name} at {target:?}"))?;
                 return Ok(Made::Updated);
             }
             // The device or cgroup is gone, or the name belongs to another one by now.
@@ -129,5 +135,35 @@ impl Links {
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<String, OwnedFd>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libbpf_sys as ffi;
+
+    use super::*;
+    use crate::probe::Features;
+    use crate::testing::{Veth, in_new_netns};
+
+    #[test]
+    fn a_link_that_cannot_be_updated_keeps_the_program_it_has() {
+        if !Features::probe().tcx {
+            return;
+        }
+        in_new_netns(|| {
+            let veth = Veth::new("fl").expect("veth");
+            let (links, target) = (Links::new(None), LinkTarget::Tcx(veth.ifindex()));
+            let attach = |program: BorrowedFd<'_>| {
+                links.attach("x", program, target, veth.ifindex() as i32, ffi::BPF_TCX_INGRESS)
+            };
+            let program = sys::load_empty_classifier().expect("load (needs root)");
+            assert_eq!(attach(program.as_fd()).expect("attach"), Made::New);
+            // Any descriptor that is no program: the kernel refuses the update.
+            let file = std::fs::File::open("/dev/null").expect("open");
+            attach(file.as_fd()).expect_err("refused");
+            assert_eq!(links.target("x").expect("inspect"), Some(target), "still there");
+            assert_eq!(attach(program.as_fd()).expect("attach"), Made::Updated, "the same link");
+        });
     }
 }

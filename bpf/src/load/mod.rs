@@ -3,6 +3,7 @@
 mod config;
 mod pins;
 mod program;
+mod retired;
 mod tunables;
 mod verifier;
 
@@ -24,7 +25,7 @@ use crate::error::{Error, IoContext as _, Result};
 use crate::log;
 use crate::maps::Maps;
 use crate::probe::Features;
-use crate::ring::Reader;
+use crate::ring::{FormerRings, Reader};
 use crate::skel::{FathomSkelBuilder, OpenFathomSkel};
 
 /// Programs and maps in the kernel.
@@ -36,6 +37,7 @@ pub struct Datapath {
     maps: Maps,
     events: OwnedFd,
     drops: OwnedFd,
+    former: (FormerRings, FormerRings),
     links: Links,
     features: Features,
 }
@@ -103,7 +105,10 @@ impl Datapath {
             fds.remove(name).ok_or_else(missing).context(|| format!("find ring {name}"))
         };
         let (events, drops) = (ring("events")?, ring("drops")?);
+        let former =
+            |ring| pins.as_ref().map_or_else(|| Ok(FormerRings::default()), |pins| pins.former(ring));
         let datapath = Self {
+            former: (former("events")?, former("drops")?),
             programs,
             maps: Maps::new(fds, config.sizes.policy_entries)?,
             events,
@@ -131,7 +136,7 @@ impl Datapath {
     /// When the rings can't be mapped.
     pub fn reader(&self) -> Result<Reader> {
         let ring = |fd: &OwnedFd| duplicate(fd.as_fd(), "ring");
-        Reader::new(ring(&self.events)?, ring(&self.drops)?)
+        Reader::new(ring(&self.events)?, ring(&self.drops)?, self.former.clone())
     }
 
     pub(crate) fn program(&self, program: Program) -> BorrowedFd<'_> {

@@ -7,11 +7,16 @@ use std::path::{Path, PathBuf};
 
 use libbpf_rs::OpenMapMut;
 
+use super::retired;
 use crate::abi::ABI_VERSION;
 use crate::attach::Links;
 use crate::bpffs;
 use crate::error::{Error, IoContext as _, Result};
+use crate::ring::FormerRings;
 use crate::sys::{self, map};
+
+/// The rings of both lanes.
+const RINGS: [&str; 2] = ["events", "drops"];
 
 /// The pin directory of one agent instance.
 #[derive(Debug)]
@@ -27,6 +32,9 @@ impl Pins {
         bpffs::prepare(dir)?;
         let pins = Self { dir: dir.to_owned(), replace };
         pins.check_abi()?;
+        for ring in RINGS {
+            retired::settle(&pins.maps_dir(), ring)?;
+        }
         Ok(pins)
     }
 
@@ -34,8 +42,17 @@ impl Pins {
         self.dir.join("links")
     }
 
+    fn maps_dir(&self) -> PathBuf {
+        self.dir.join("maps")
+    }
+
     fn path(&self, map: &str) -> PathBuf {
-        self.dir.join("maps").join(map)
+        self.maps_dir().join(map)
+    }
+
+    /// What went through the rings that the lane's present one replaced.
+    pub(super) fn former(&self, ring: &str) -> Result<FormerRings> {
+        retired::former(&self.maps_dir(), ring)
     }
 
     /// A BPF file system holds no plain files: the version is the target of a symbolic link.
@@ -54,7 +71,7 @@ impl Pins {
                 });
             }
             Ok(_) => {
-                for entry in read_dir(&self.dir.join("maps"))? {
+                for entry in read_dir(&self.maps_dir())? {
                     remove(&entry)?;
                 }
                 remove(&marker)?;
@@ -81,6 +98,9 @@ impl Pins {
                 return Err(Error::IncompatiblePin { map: name, path, what, found, wanted });
             }
             tracing::warn!(map = %name, what, found, wanted, "replacing a pinned map that doesn't fit");
+            if RINGS.contains(&&*name) {
+                return retired::retire(&self.maps_dir(), &name);
+            }
             return remove(&path);
         }
         open.reuse_fd(fd.as_fd()).map_err(Error::Open)

@@ -40,8 +40,8 @@ impl PolicyTables {
     /// for many tables use [`PolicyTables::swap_all`].
     ///
     /// # Errors
-    /// [`Error::TooManyEntries`] beyond [`PolicyTables::limit`]; `E2BIG` when there are more
-    /// identities than the outer map holds. The old table then stays in force.
+    /// [`Error::TooManyEntries`] beyond [`PolicyTables::limit`], and when there are more identities
+    /// than the outer map holds. The old table then stays in force.
     pub fn swap(&self, identity: u32, entries: &[(PolicyKey, PolicyEntry)]) -> Result<()> {
         self.swap_all([(identity, entries)])
     }
@@ -51,7 +51,7 @@ impl PolicyTables {
     ///
     /// # Errors
     /// As for [`PolicyTables::swap`]. A table that is too large is found before any is swapped;
-    /// with `E2BIG` those before it are in force.
+    /// with too many identities those before it are in force.
     pub fn swap_all<'a>(
         &self,
         tables: impl IntoIterator<Item = (u32, &'a [(PolicyKey, PolicyEntry)])>,
@@ -62,7 +62,13 @@ impl PolicyTables {
         }
         let swaps: Vec<(u32, u32)> =
             made.iter().map(|(identity, inner)| (*identity, inner.fd().as_raw_fd() as u32)).collect();
-        self.outer.upsert_all(&swaps)
+        self.outer.upsert_all(&swaps).map_err(|error| match error.raw_os_error() {
+            Some(libc::E2BIG) => {
+                let limit = self.outer.capacity();
+                Error::TooManyEntries { map: "policy (identities)", wanted: limit as usize + 1, limit }
+            }
+            _ => error,
+        })
     }
 
     /// An inner map with these entries, nowhere yet.

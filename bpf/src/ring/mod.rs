@@ -1,6 +1,7 @@
 //! The two lanes out of the kernel: events, written without wake-ups and read by the clock, and
 //! drops, which wake the reader at once.
 
+mod former;
 mod mapped;
 mod pace;
 
@@ -9,7 +10,8 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mapped::MappedRing;
+pub(crate) use former::{Former, FormerRings};
+pub(crate) use mapped::MappedRing;
 
 use crate::abi::Event;
 use crate::decode::{DecodeError, decode};
@@ -51,6 +53,10 @@ pub struct Pending {
     pub taken_bytes: u64,
     /// Ring bytes in all.
     pub capacity: u64,
+    /// Bytes that readers took out of rings which this one replaced: the kernel's ledger counts them too.
+    pub former_taken_bytes: u64,
+    /// Bytes written into those rings that nobody took and nobody will.
+    pub abandoned_bytes: u64,
 }
 
 /// Reads how full the lanes are, from any thread, while a [`Reader`] drains them.
@@ -58,21 +64,26 @@ pub struct Pending {
 pub struct Gauge {
     events: Arc<MappedRing>,
     drops: Arc<MappedRing>,
+    former_events: FormerRings,
+    former_drops: FormerRings,
 }
 
 impl Gauge {
     /// What the lane holds now.
     pub fn pending(&self, lane: Lane) -> Pending {
-        let ring = match lane {
-            Lane::Events => &self.events,
-            Lane::Drops => &self.drops,
+        let (ring, former) = match lane {
+            Lane::Events => (&self.events, &self.former_events),
+            Lane::Drops => (&self.drops, &self.former_drops),
         };
+        let former = former.counts();
         let (taken_bytes, end) = ring.positions();
         Pending {
             records: ring.pending_records(),
             bytes: end - taken_bytes,
             taken_bytes,
             capacity: ring.size(),
+            former_taken_bytes: former.taken,
+            abandoned_bytes: former.abandoned,
         }
     }
 }
@@ -96,13 +107,18 @@ const DROPS_TOKEN: u64 = 1;
 const EVENTS_TOKEN: u64 = 0;
 
 impl Reader {
-    pub(crate) fn new(events: OwnedFd, drops: OwnedFd) -> Result<Self> {
+    /// Of the two rings, and of what went through those they replaced.
+    pub(crate) fn new(
+        events: OwnedFd,
+        drops: OwnedFd,
+        (former_events, former_drops): (FormerRings, FormerRings),
+    ) -> Result<Self> {
         let map = |fd, name| MappedRing::new(fd).context(|| format!("map ring {name}"));
         let events = Arc::new(map(events, "events")?);
         let drops = Arc::new(map(drops, "drops")?);
         let epoll = epoll(&events, &drops).context(|| "watch the rings".into())?;
         Ok(Self {
-            gauge: Gauge { events, drops },
+            gauge: Gauge { events, drops, former_events, former_drops },
             epoll,
             batch: DEFAULT_BATCH,
             last_drain: Instant::now(),

@@ -188,6 +188,15 @@ pub(crate) fn info(fd: BorrowedFd<'_>) -> io::Result<MapInfo> {
     })
 }
 
+/// The kernel-wide id of a map; no other map had it or will have it.
+pub(crate) fn id(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut info = ffi::bpf_map_info::default();
+    let mut len = size_of::<ffi::bpf_map_info>() as u32;
+    // SAFETY: `info` is writable for `len` bytes.
+    check(unsafe { ffi::bpf_map_get_info_by_fd(fd.as_raw_fd(), &raw mut info, &raw mut len) })?;
+    Ok(info.id)
+}
+
 /// Descriptor of the map with this kernel-wide id.
 pub(crate) fn by_id(id: u32) -> io::Result<OwnedFd> {
     // SAFETY: takes a number.

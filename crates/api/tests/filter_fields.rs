@@ -182,6 +182,22 @@ fn event_types_match_by_type_sub_type_and_judgement() {
 }
 
 #[test]
+fn hiding_policy_verdicts_hides_no_denial() {
+    let verdicts = flow::EventTypeFilter { r#type: event::POLICY_VERDICT, ..Default::default() };
+    let verdicts = FlowFilter { event_type: vec![verdicts], ..Default::default() };
+    let of = |r#type| Some(flow::CiliumEventType { r#type, sub_type: 0 });
+    let denial = Flow { verdict: 2, drop_reason_desc: 133, event_type: of(event::DROP), ..tcp_flow() };
+    let allowed = Flow { policy_match_type: 2, ..tcp_flow() };
+    let verdict = Flow { event_type: of(event::POLICY_VERDICT), ..tcp_flow() };
+    let hiding = Filter::compile(&[], std::slice::from_ref(&verdicts)).expect("a valid filter");
+    for flow in [&denial, &allowed] {
+        assert!(matches(verdicts.clone(), flow), "asked for, it is the flow that carries the verdict");
+        assert!(hiding.matches(flow), "hidden is only what is nothing but a verdict: {flow:?}");
+    }
+    assert!(!hiding.matches(&verdict));
+}
+
+#[test]
 fn drops_are_matched_by_reason_and_count_as_no_reply() {
     #[allow(deprecated)]
     let old = Flow { drop_reason: 133, verdict: 2, is_reply: None, ..tcp_flow() };

@@ -15,3 +15,4 @@ pub mod metrics;
 pub mod observer;
 pub mod pipeline;
 pub mod run;
+pub mod tasks;

@@ -20,15 +20,17 @@ use arc_swap::ArcSwap;
 use axum::http::HeaderValue;
 use axum::response::Response;
 use fathom_api::DESCRIPTORS;
-use fathom_api::fathom_v1::agent_server::AgentServer;
-use fathom_api::observer_raw::observer_server::ObserverServer;
-use fathom_api::peer::peer_server::PeerServer;
+use fathom_api::fathom_v1::agent_server::{self, AgentServer};
+use fathom_api::observer_raw::observer_server::{self, ObserverServer};
+use fathom_api::peer::peer_server::{self, PeerServer};
 use fathom_api::serve::{Listeners, ServeError};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
+use tonic_health::pb::health_server;
+use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::cluster::snapshot::Snapshot;
 use crate::events::agent_events::AgentEvents;
@@ -46,8 +48,12 @@ use crate::observer::node::NodeIdentity;
 use crate::observer::peer::{Peer, PeerService};
 use crate::observer::service::ObserverService;
 
-/// The health service's name for what clients ask about before they trust an answer.
-const HEALTH_NAME: &str = "hubble.server.Observer";
+/// The services for clients, whose health can be asked by name.
+const SERVED: [&str; 3] =
+    [observer_server::SERVICE_NAME, peer_server::SERVICE_NAME, agent_server::SERVICE_NAME];
+
+/// The health service's other names: what Hubble's clients ask about before they trust an answer, and the whole.
+const HEALTH_NAMES: [&str; 2] = ["hubble.server.Observer", ""];
 
 /// What the pipeline is told at the start.
 #[derive(Clone, Debug)]
@@ -203,13 +209,14 @@ impl Pipeline {
         };
         let peer = PeerService { peers: self.peers.subscribe(), shutdown: self.shutdown.clone() };
         let (health, health_service) = tonic_health::server::health_reporter();
-        for name in [HEALTH_NAME, ""] {
+        let names = || SERVED.into_iter().chain(HEALTH_NAMES);
+        for name in names() {
             health.set_service_status(name, ServingStatus::Serving).await;
         }
         let shutdown = self.shutdown.clone();
         tokio::spawn(async move {
             shutdown.cancelled().await;
-            for name in [HEALTH_NAME, ""] {
+            for name in names() {
                 health.set_service_status(name, ServingStatus::NotServing).await;
             }
         });
@@ -244,14 +251,21 @@ impl Pipeline {
     }
 }
 
-/// Descriptors for clients that ask for them, in both versions of the protocol.
+/// Descriptors for clients that ask for them, in both versions of the protocol. The descriptors know services
+/// that others serve (the plugin's, a relay's): only those that answer here are advertised.
 fn with_reflection(routes: Routes) -> Routes {
-    let builder = || {
-        tonic_reflection::server::Builder::configure()
+    let builder = |itself: &str| {
+        let builder = tonic_reflection::server::Builder::configure();
+        let names = SERVED.into_iter().chain([health_server::SERVICE_NAME, itself]);
+        names
+            .fold(builder, |builder, name| builder.with_service_name(name))
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    match (builder().build_v1(), builder().build_v1alpha()) {
+    match (
+        builder(v1::server_reflection_server::SERVICE_NAME).build_v1(),
+        builder(v1alpha::server_reflection_server::SERVICE_NAME).build_v1alpha(),
+    ) {
         (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha),
         (Err(error), _) | (_, Err(error)) => {
             // The descriptors are part of the program: a test would have found it.

@@ -15,7 +15,9 @@
 //! value, of which only the newest counts. Nothing the kernel does waits for any of this: at the end programs,
 //! maps and undelivered events stay where they are.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
+use std::future::Future;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,9 +59,14 @@ use crate::datapath::{Datapath as _, Kernel};
 use crate::events::StoreSize;
 use crate::events::reader::Reader;
 use crate::pipeline::{Pipeline, PipelineConfig};
+use crate::tasks::{Tasks, unasked};
 
 /// Open calls have this long to end after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(2);
+
+/// Tasks that are waited for at the end, by name.
+const CNI: &str = "the plugin's server";
+const FLOWS: &str = "serving flows";
 
 /// Does what the command line says; runs until SIGTERM or SIGINT.
 ///
@@ -88,10 +95,15 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
 
 fn log(format: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("FATHOM_LOG").unwrap_or_else(|_| "info".into());
-    let colours = std::io::stderr().is_terminal();
+    let colours = std::io::stderr().is_terminal() && colours_wanted(std::env::var_os("NO_COLOR").as_deref());
     let lines =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     if format == "json" { lines.json().init() } else { lines.init() }
+}
+
+/// <https://no-color.org>: any value but an empty one says no.
+fn colours_wanted(no_color: Option<&OsStr>) -> bool {
+    no_color.is_none_or(OsStr::is_empty)
 }
 
 /// Keeps a second agent out of the run directory.
@@ -191,12 +203,14 @@ impl Agent {
         );
         let reader = self.pipeline.spawn_reader(rings).context("start the reader")?;
         let (control, control_ended) = self.spawn_control(reconciler, deltas)?;
-        let source = self.spawn_source(feed);
+        let mut tasks = Tasks::default();
+        tasks.spawn_sure("the reconciler", async { _ = control_ended.await });
+        tasks.spawn("the source of objects", self.source(feed));
         if self.config.routes == Switch::On {
-            tokio::spawn(routes::keep(wanted_routes, self.stop.clone()));
+            tasks.spawn_sure("routes", routes::keep(wanted_routes, self.stop.clone()));
         }
         let run_dir = self.config.place.run_dir.clone();
-        tokio::spawn(notes::follow(run_dir, self.attachments.clone(), self.stop.clone()));
+        tasks.spawn_sure("notes", notes::follow(run_dir, self.attachments.clone(), self.stop.clone()));
         let (ending, end) = watch::channel(false);
         let service = CniService {
             attachments: self.attachments.clone(),
@@ -204,9 +218,11 @@ impl Agent {
             mtu: self.config.mtu,
             patience: self.config.cni_wait,
         };
-        let cni_server = tokio::spawn(plugin.serve(Routes::new(CniServer::new(service)), end.clone(), DRAIN));
+        let plugin = plugin.serve(Routes::new(CniServer::new(service)), end.clone(), DRAIN);
+        tasks.spawn(CNI, async { plugin.await.context("serve the plugin") });
         if let Some(listener) = http {
-            tokio::spawn(crate::http::serve(listener, self.pipeline.http(), end.clone()));
+            let http = crate::http::serve(listener, self.pipeline.http(), end.clone());
+            tasks.spawn("http", async { http.await.context("serve metrics and health") });
         }
         for address in flows.tcp_addresses() {
             tracing::info!(%address, "serving flows");
@@ -215,23 +231,19 @@ impl Agent {
         tracing::info!(node = self.node_name, version = env!("CARGO_PKG_VERSION"), "running");
 
         let pipeline = self.pipeline.clone();
-        let mut serving = tokio::spawn(async move { pipeline.serve(flows, end, DRAIN).await });
+        tasks.spawn(FLOWS, async move { pipeline.serve(flows, end, DRAIN).await.context("serve flows") });
         // A part that ends by itself ends the agent: half an agent would look like a whole one.
         let failed = tokio::select! {
             () = signalled() => None,
-            _ = control_ended => Some(anyhow::anyhow!("the reconciler ended by itself")),
             () = ended(&reader) => Some(anyhow::anyhow!("the reader of the rings ended by itself")),
-            ended = &mut serving => Some(ended.context("serve flows")?.err().map_or_else(
-                || anyhow::anyhow!("serving ended by itself"), anyhow::Error::from)),
-            ended = source => Some(match ended.context("follow the objects")? {
-                Ok(()) => anyhow::anyhow!("the source of objects ended by itself"),
-                Err(error) => error,
-            }),
+            Some(first) = tasks.next() => Some(unasked(first)),
         };
         tracing::info!("shutting down: programs, maps and undelivered events stay in the kernel");
         ending.send_replace(true);
         // The plugin's calls first, while the reconciler can still fulfil them.
-        let _ = cni_server.await;
+        if let Err(error) = tasks.end_of(CNI).await {
+            tracing::error!(error = format!("{error:#}"), "the plugin's socket");
+        }
         self.stop.cancel();
         tokio::task::spawn_blocking(move || {
             if control.join().is_err() {
@@ -241,10 +253,11 @@ impl Agent {
         })
         .await
         .context("stop the threads")?;
-        if failed.is_none() {
-            serving.await.context("serve flows")??;
+        match failed {
+            // Whatever else still runs has no more to say and ends with `tasks`.
+            None => tasks.end_of(FLOWS).await,
+            Some(error) => Err(error),
         }
-        failed.map_or(Ok(()), Err)
     }
 
     async fn listen_http(&self) -> anyhow::Result<Option<tokio::net::TcpListener>> {
@@ -318,13 +331,13 @@ impl Agent {
         Ok((thread.context("start the reconciler's thread")?, ended))
     }
 
-    fn spawn_source(&self, feed: Feed) -> tokio::task::JoinHandle<anyhow::Result<()>> {
+    fn source(&self, feed: Feed) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
         let source = YamlDirectory {
             root: self.config.objects.clone(),
             last_good: Some(self.config.place.run_dir.join("objects")),
         };
         tracing::info!("following {}", source.describe());
-        tokio::spawn(Box::new(source).run(feed, self.stop.clone()))
+        Box::new(source).run(feed, self.stop.clone())
     }
 }
 
@@ -403,5 +416,16 @@ async fn signalled() {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_color_counts_when_it_says_something() {
+        assert!(colours_wanted(None) && colours_wanted(Some(OsStr::new(""))));
+        assert!(!colours_wanted(Some(OsStr::new("0"))));
     }
 }

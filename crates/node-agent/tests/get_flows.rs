@@ -115,6 +115,20 @@ async fn follow_begins_with_now_or_with_the_last_n_and_goes_on() {
     }
 }
 
+#[tokio::test]
+async fn follow_with_all_of_the_history_begins_with_the_oldest() {
+    let mut agent = filled(20).await;
+    let request = GetFlowsRequest { follow: true, number: u64::MAX, ..Default::default() };
+    let mut stream = agent.client().get_flows(request).await.unwrap().into_inner();
+    for n in 1..=21 {
+        if n == 21 {
+            agent.take([event(n)]);
+        }
+        let flow = timeout(PATIENCE, stream.message()).await.unwrap().unwrap().unwrap();
+        assert_eq!(port_of(&flow), u32::from(n));
+    }
+}
+
 fn port_of(response: &fathom_api::observer::GetFlowsResponse) -> u32 {
     match &response.response_types {
         Some(ResponseTypes::Flow(flow)) => source_port(flow),

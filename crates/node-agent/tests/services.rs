@@ -88,6 +88,10 @@ async fn agent_events_are_a_history_and_a_stream() {
     events.ipcache_upserted("10.244.1.7/32", 1000, None, None);
     let told = timeout(PATIENCE, follow.message()).await.unwrap().unwrap().unwrap().agent_event.unwrap();
     assert_eq!(told.r#type(), AgentEventType::IpcacheUpserted);
+    let all = GetAgentEventsRequest { number: u64::MAX, follow: true, ..Default::default() };
+    let mut all = agent.client().get_agent_events(all).await.unwrap().into_inner();
+    let oldest = timeout(PATIENCE, all.message()).await.unwrap().unwrap().unwrap().agent_event.unwrap();
+    assert_eq!(oldest.r#type(), AgentEventType::AgentStarted, "all of the history, then what comes");
     let refused = GetAgentEventsRequest { first: true, follow: true, ..Default::default() };
     let refused = agent.client().get_agent_events(refused).await.expect_err("refused");
     assert_eq!(refused.code(), Code::InvalidArgument);
@@ -173,7 +177,7 @@ async fn rules_and_endpoints_are_told_from_the_snapshot() {
 #[tokio::test]
 async fn health_and_both_reflections_answer() {
     let agent = agent(64, 0).await;
-    for service in ["hubble.server.Observer", ""] {
+    for service in ["hubble.server.Observer", "observer.Observer", "peer.Peer", "fathom.v1.Agent", ""] {
         let request = HealthCheckRequest { service: service.into() };
         let health = HealthClient::new(agent.channel.clone()).check(request).await.unwrap().into_inner();
         assert_eq!(health.status, 1, "{service:?} is SERVING");
@@ -181,6 +185,7 @@ async fn health_and_both_reflections_answer() {
     let names = ["observer.Observer", "peer.Peer", "fathom.v1.Agent", "grpc.health.v1.Health"];
     let listed = listed_v1(&agent).await;
     let listed_alpha = listed_v1alpha(&agent).await;
+    assert_eq!((listed.len(), listed_alpha.len()), (5, 5), "these and itself: {listed:?} {listed_alpha:?}");
     for name in names {
         assert!(listed.iter().any(|n| n == name), "{name} is not in {listed:?}");
         assert!(listed_alpha.iter().any(|n| n == name), "{name} is not in {listed_alpha:?}");

@@ -6,10 +6,13 @@ use super::glob::{Glob, NodeGlob};
 use super::http::Status;
 use super::namespaced::NamePrefix;
 use super::selector::Selector;
-use super::test::Test;
+use super::test::{Carried, Test};
 use super::view::Side::{self, Destination, Source};
 use crate::flow::{DropReason, FlowFilter, IpVersion, TrafficDirection, Verdict};
 use crate::names::{event, protocol, tcp_flag};
+
+/// The list whose filters hide flows, as errors name it.
+pub(super) const BLACKLIST: &str = "blacklist";
 
 /// Compiles one filter, cheap tests first.
 pub(super) fn tests(list: &'static str, index: usize, filter: &FlowFilter) -> Result<Vec<Test>, FilterError> {
@@ -93,7 +96,9 @@ impl Build {
             known::<DropReason>("drop reason"),
             Test::DropReason,
         )?;
-        self.field("event_type", &filter.event_type, |wanted| Ok(*wanted), Test::EventType)?;
+        let carried = if self.list == BLACKLIST { Carried::DoesNot } else { Carried::Counts };
+        let event_type = |any| Test::EventType(any, carried);
+        self.field("event_type", &filter.event_type, |wanted| Ok(*wanted), event_type)?;
         let direction = known::<TrafficDirection>("traffic direction");
         self.field("traffic_direction", &filter.traffic_direction, direction, Test::Direction)?;
         self.field("ip_version", &filter.ip_version, known::<IpVersion>("IP version"), Test::IpVersion)?;

@@ -6,8 +6,8 @@
 //!
 //! What each field takes is said where it is compiled (`build.rs`); where that differs from Hubble,
 //! it takes more: IPv6 addresses in any spelling, globs for clusters as well as for nodes and names,
-//! header names in any case, and `event_type: policy-verdict` for every flow that an enforced policy
-//! judged.
+//! header names in any case, and in a whitelist `event_type: policy-verdict` for every flow that an enforced
+//! policy judged.
 
 mod address;
 mod build;
@@ -50,7 +50,7 @@ impl Filter {
                 .map(|(index, filter)| build::tests(name, index, filter).map(AllOf))
                 .collect()
         };
-        Ok(Self { whitelist: list("whitelist", whitelist)?, blacklist: list("blacklist", blacklist)? })
+        Ok(Self { whitelist: list("whitelist", whitelist)?, blacklist: list(build::BLACKLIST, blacklist)? })
     }
 
     /// Whether every flow passes without being looked at.

@@ -15,7 +15,7 @@ use crate::names::protocol::Protocol;
 pub(super) enum Test {
     Verdict(Vec<i32>),
     DropReason(Vec<i32>),
-    EventType(Vec<EventTypeFilter>),
+    EventType(Vec<EventTypeFilter>, Carried),
     Direction(Vec<i32>),
     IpVersion(Vec<i32>),
     Reply(Vec<bool>),
@@ -52,7 +52,9 @@ impl Test {
         match self {
             Self::Verdict(any) => any.contains(&flow.verdict()),
             Self::DropReason(any) => dropped(flow) && any.contains(&flow.drop_reason()),
-            Self::EventType(any) => any.iter().any(|wanted| event_type_matches(wanted, flow)),
+            Self::EventType(any, carried) => {
+                any.iter().any(|wanted| event_type_matches(wanted, *carried, flow))
+            }
             Self::Direction(any) => any.contains(&flow.direction()),
             Self::IpVersion(any) => any.contains(&flow.ip_version()),
             // A drop of which nothing is known happened on the way there, not back.
@@ -124,13 +126,25 @@ fn dropped<F: FlowView>(flow: &F) -> bool {
     flow.verdict() == Verdict::Dropped as i32
 }
 
+/// Whether a policy verdict that a flow of another type carries counts as its type.
+///
+/// Verdicts are not shown a second time as flows of their own: who asks for them means the flows that carry
+/// them. Who asks not to be shown them wants to be spared the second time, not the flow: taken alike, a
+/// blacklist of policy verdicts would hide every denial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carried {
+    Counts,
+    DoesNot,
+}
+
 /// Type 0 is any type. Policy verdicts have no sub types, so where a flow of another type carries
 /// one, it carries sub type 0.
-fn event_type_matches<F: FlowView>(wanted: &EventTypeFilter, flow: &F) -> bool {
+fn event_type_matches<F: FlowView>(wanted: &EventTypeFilter, carried: Carried, flow: &F) -> bool {
     let (event_type, sub_type) = flow.event_type();
     let itself = (wanted.r#type == event::UNSPECIFIED || wanted.r#type == event_type)
         && (!wanted.match_sub_type || wanted.sub_type == sub_type);
-    let carried = wanted.r#type == event::POLICY_VERDICT
+    let carried = carried == Carried::Counts
+        && wanted.r#type == event::POLICY_VERDICT
         && event_type != event::POLICY_VERDICT
         && (!wanted.match_sub_type || wanted.sub_type == 0)
         && flow.judged_by_policy();

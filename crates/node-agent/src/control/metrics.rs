@@ -64,6 +64,11 @@ impl Collector for ControlMetrics {
             "Changes to the kernel's tables that fail now and are tried again",
             report.problems.len() as u64,
         )?;
+        gauge(
+            "fathom_policy_tables_behind",
+            "Identities whose policy table could not be installed: an older one is in force, or none",
+            report.tables_behind as u64,
+        )?;
         gauge("fathom_policy_rules", "Rules that tables cite", report.rules.len() as u64)?;
         let attachments = self.attachments.list();
         let ready = |id| matches!(self.attachments.state(id), Some(EndpointState::Ready { .. }));

@@ -1,7 +1,7 @@
 //! The reconciler: objects and local endpoints in, table changes and snapshots out.
 //!
 //! Read in this order: [`plan`] (what should be) → [`transition`] (how to get there) → [`publish`] (what the
-//! joiner sees) → [`reconcile`] (when).
+//! joiner sees) → [`reconcile`] (when). [`unfit`] is about tables the kernel has no room for.
 
 pub mod describe;
 pub mod devices;
@@ -16,3 +16,4 @@ pub mod report;
 pub mod routes;
 pub mod services;
 pub mod transition;
+pub mod unfit;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use fathom_identity::reserved;
 use fathom_policy::RuleRegistry;
 use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
@@ -67,6 +68,7 @@ pub struct Reconciler {
     outputs: Outputs,
     peers: PeerNaming,
     notices: Notices,
+    hosts: Hosts,
     /// Endpoints found in the tables whose attachment nobody remembers but whose device is there.
     orphans: BTreeMap<u32, WantedEndpoint>,
     said: BTreeSet<String>,
@@ -103,6 +105,7 @@ impl Reconciler {
             let netns_cookie = cookie.map_or(0, |(cookie, _)| *cookie);
             Some((*ifindex, WantedEndpoint { entry: *entry, netns_cookie }))
         });
+        let hosts = Hosts::of_an_earlier_agent(&applied);
         outputs.readiness.wait_for("objects", "the first complete listing");
         outputs.readiness.wait_for("tables", "the first installation in the kernel");
         Reconciler {
@@ -118,6 +121,7 @@ impl Reconciler {
             outputs,
             peers,
             notices: Notices::default(),
+            hosts,
             said: BTreeSet::new(),
             installed: false,
             computations: 0,
@@ -169,11 +173,11 @@ impl Reconciler {
     /// Whether something changed that nobody announces.
     fn look_around(&mut self, seen: &mut Seen) -> bool {
         self.notices.tick(&self.index, &self.planner, &self.applied);
-        let addresses = self.devices.addresses().unwrap_or_default();
+        let changed_hosts = self.hosts.ask(&*self.devices);
         let alive: BTreeSet<u32> = self.locals().iter().map(|(local, _)| local.ifindex).collect();
         let orphans_left = self.orphans.keys().any(|ifindex| self.devices.name(*ifindex).is_none());
-        let changed = seen.addresses != addresses || seen.alive != alive || orphans_left;
-        *seen = Seen { addresses, alive };
+        let changed = changed_hosts || seen.alive != alive || orphans_left;
+        *seen = Seen { alive };
         changed || self.publisher.is_fading() || !self.said.is_empty() || !self.installed
     }
 
@@ -186,8 +190,9 @@ impl Reconciler {
         }
         self.outputs.readiness.reached("objects");
         self.orphans.retain(|ifindex, _| self.devices.name(*ifindex).is_some());
+        self.hosts.ask(&*self.devices);
         self.offer_prefixes();
-        let hosts = self.devices.addresses().unwrap_or_default();
+        let hosts = self.hosts.addresses.clone();
         let locals = self.locals();
         let pods: Vec<LocalPod> = locals.iter().map(|(local, _)| local.clone()).collect();
         let registry = self.planner.identities().registry().clone();
@@ -210,7 +215,7 @@ impl Reconciler {
         if outcome.changes > 0 {
             tracing::info!(
                 changes = outcome.changes,
-                errors = outcome.errors.len(),
+                errors = outcome.errors.len() + outcome.tables.len(),
                 micros = now.elapsed().as_micros(),
                 "tables changed"
             );
@@ -231,7 +236,10 @@ impl Reconciler {
     ) {
         self.remember_locals();
         self.set_states(&outcome.failed, "");
-        let problems: BTreeSet<String> = plan.problems.iter().chain(&outcome.errors).cloned().collect();
+        // Everything that is listed here is tried again with the next tick.
+        let problems = plan.problems.iter().chain(&outcome.errors).chain(outcome.tables.values());
+        let problems = problems.chain(outcome.failed.values()).chain(&self.hosts.problem);
+        let problems: BTreeSet<String> = problems.cloned().collect();
         for problem in problems.difference(&self.said) {
             tracing::warn!("{problem}; trying again every second");
         }
@@ -239,6 +247,8 @@ impl Reconciler {
             tracing::info!("no longer: {problem}");
         }
         self.said = problems;
+        // A table that does not fit is the trouble of its endpoints, who say so, and not of the node: whoever
+        // waits for the node would wait for somebody to change a policy.
         if !self.installed && outcome.errors.is_empty() {
             self.installed = true;
             self.outputs.readiness.reached("tables");
@@ -272,7 +282,11 @@ impl Reconciler {
             *current = peers;
             changed
         });
-        let report = report::build(&self.attachments, &self.publisher, &self.applied, &self.said);
+        let report = Report {
+            tables_behind: outcome.tables.len(),
+            ..report::build(&self.attachments, &self.publisher, &self.applied, &self.said)
+        };
+        report::ipcache_events(&self.outputs.events, &outcome.renamed, &self.planner, &self.publisher);
         let known = self.outputs.report.swap(Arc::new(report));
         report::endpoint_events(&self.outputs.events, &known, &self.outputs.report.load(), &self.publisher);
     }
@@ -286,7 +300,7 @@ impl Reconciler {
             !pod.host_network && !ours.contains(&(pod.namespace.to_string(), pod.name.to_string()))
         });
         let mut elsewhere: BTreeSet<IpAddr> = pods.flat_map(|pod| pod.ips.iter().copied()).collect();
-        elsewhere.extend(self.devices.addresses().unwrap_or_default());
+        elsewhere.extend(self.hosts.addresses.iter().copied());
         elsewhere.extend(node.into_iter().flat_map(|node| node.internal_ips.iter().copied()));
         for orphan in self.orphans.values() {
             elsewhere.extend(orphan.entry.ipv4.map(IpAddr::V4));
@@ -353,8 +367,35 @@ impl Reconciler {
 
 #[derive(Debug, Default)]
 struct Seen {
-    addresses: BTreeSet<IpAddr>,
     alive: BTreeSet<u32>,
+}
+
+/// This node's own addresses as they were last read: a failure to read them is not their absence.
+#[derive(Debug, Default)]
+struct Hosts {
+    addresses: BTreeSet<IpAddr>,
+    problem: Option<String>,
+}
+
+impl Hosts {
+    fn of_an_earlier_agent(applied: &Applied) -> Self {
+        let known = applied.contents.addresses.iter().filter(|(_, identity)| **identity == reserved::HOST);
+        Hosts { addresses: known.map(|(address, _)| *address).collect(), problem: None }
+    }
+
+    /// Whether the answer is another than before.
+    fn ask(&mut self, devices: &dyn Devices) -> bool {
+        let (addresses, problem) = match devices.addresses() {
+            Ok(addresses) => (addresses, None),
+            Err(error) => {
+                let problem = format!("the node's addresses can't be read, those known stay: {error}");
+                (self.addresses.clone(), Some(problem))
+            }
+        };
+        let changed = self.addresses != addresses || self.problem != problem;
+        *self = Hosts { addresses, problem };
+        changed
+    }
 }
 
 fn last_known(record: &LastKnownRecord) -> Option<LastKnown> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::cluster::model::Kind;
@@ -17,7 +18,7 @@ use fathom_policy::Table;
 
 /// Devices that exist because a test says so.
 #[derive(Clone, Default)]
-struct Paper(Arc<Mutex<BTreeMap<u32, String>>>);
+struct Paper(Arc<Mutex<BTreeMap<u32, String>>>, Arc<AtomicBool>);
 
 impl Devices for Paper {
     fn is(&self, name: &str, ifindex: u32) -> bool {
@@ -29,7 +30,10 @@ impl Devices for Paper {
     }
 
     fn addresses(&self) -> std::io::Result<BTreeSet<IpAddr>> {
-        Ok(["192.168.0.1".parse().unwrap()].into())
+        if self.1.load(Ordering::Relaxed) {
+            return Err(std::io::ErrorKind::OutOfMemory.into());
+        }
+        Ok(["192.168.0.9".parse().unwrap()].into())
     }
 }
 
@@ -285,7 +289,7 @@ async fn a_restart_changes_nothing_and_forgets_nothing_before_the_listing() {
     assert_eq!(agent.identity(&web), identity);
     let steps: Vec<String> =
         datapath.0.lock().unwrap().take_steps().into_iter().map(|(what, _)| what).collect();
-    assert_eq!(steps, ["attach 12"], "only the programs are new");
+    assert_eq!(steps, ["attach 12", "revision"], "only the programs are new, and nobody's verdict is older");
 }
 
 #[tokio::test]
@@ -322,6 +326,111 @@ async fn what_the_kernel_refuses_is_said_and_tried_again() {
     datapath.0.lock().unwrap().refuse = None;
     agent.until("ready", |a| a.identity(&web).is_some()).await;
     agent.until("no problem is left", |a| a.report.load().problems.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_policy_too_large_for_the_kernel_is_its_pods_trouble_and_not_the_nodes() {
+    let (dir, datapath, devices) = (tempfile::tempdir().unwrap(), Shared::default(), Paper::default());
+    let objects = format!("{NODES}{}", pod("web", "web", ""));
+    let agent = Agent::start(dir.path(), &datapath, &devices);
+    agent.list(&objects).await;
+    agent.until("prefixes", |a| !a.attachments.prefixes().is_empty()).await;
+    let web = agent.wire(&devices, "web", 12);
+    agent.until("ready", |a| a.identity(&web).is_some()).await;
+    agent.stop().await;
+
+    datapath.0.lock().unwrap().table_limit = Some(0);
+    let allow = DENY.replace("Ingress]}", "Ingress], ingress: [{}]}");
+    let agent = Agent::start(dir.path(), &datapath, &devices);
+    agent.list(&format!("{objects}{allow}")).await;
+    agent
+        .until("the endpoint says so", |a| {
+            a.report.load().endpoints.iter().any(|e| {
+                e.state.contains("enforcing an older policy")
+                    && e.state.contains("the limit is 0")
+                    && e.ingress_enforced
+            })
+        })
+        .await;
+    assert_eq!(agent.report.load().tables_behind, 1);
+    assert_eq!(agent.readiness.missing(), Vec::<String>::new(), "the node is ready");
+    agent.list(&objects).await;
+    agent.until("ready again", |a| a.identity(&web).is_some() && a.report.load().tables_behind == 0).await;
+}
+
+#[tokio::test]
+async fn programs_that_could_not_be_attached_are_reported_and_tried_again() {
+    let (dir, datapath, devices) = (tempfile::tempdir().unwrap(), Shared::default(), Paper::default());
+    datapath.0.lock().unwrap().refuse = Some("attach".into());
+    let agent = Agent::start(dir.path(), &datapath, &devices);
+    agent.list(&format!("{NODES}{}", pod("web", "web", ""))).await;
+    agent.until("prefixes", |a| !a.attachments.prefixes().is_empty()).await;
+    let web = agent.wire(&devices, "web", 12);
+    agent.until("reported", |a| a.report.load().problems.iter().any(|p| p.contains("attach 12"))).await;
+    assert_eq!(agent.identity(&web), None);
+    datapath.0.lock().unwrap().refuse = None;
+    agent.until("ready", |a| a.identity(&web).is_some()).await;
+    assert!(datapath.0.lock().unwrap().attached.contains(&12));
+}
+
+#[tokio::test]
+async fn addresses_of_the_node_that_cannot_be_read_stay_as_they_were() {
+    let (dir, datapath, devices) = (tempfile::tempdir().unwrap(), Shared::default(), Paper::default());
+    let own: IpAddr = "192.168.0.9".parse().unwrap();
+    for round in ["while it runs", "and at its start"] {
+        let agent = Agent::start(dir.path(), &datapath, &devices);
+        agent.list(NODES).await;
+        agent.until("installed", |a| a.readiness.missing().is_empty()).await;
+        devices.1.store(true, Ordering::Relaxed);
+        agent
+            .until("reported", |a| a.report.load().problems.iter().any(|p| p.contains("can't be read")))
+            .await;
+        assert_eq!(datapath.0.lock().unwrap().contents.addresses.get(&own), Some(&1), "{round}");
+        agent.stop().await;
+    }
+    devices.1.store(false, Ordering::Relaxed);
+    let agent = Agent::start(dir.path(), &datapath, &devices);
+    agent.list(NODES).await;
+    agent.until("installed", |a| a.readiness.missing().is_empty()).await;
+    agent.until("nothing to report", |a| a.report.load().problems.is_empty()).await;
+}
+
+#[tokio::test]
+async fn who_is_at_an_address_is_told_one_by_one_and_a_flood_as_one_event() {
+    use fathom_api::flow::{AgentEventType, agent_event::Notification};
+    let (dir, datapath, devices) = (tempfile::tempdir().unwrap(), Shared::default(), Paper::default());
+    let agent = Agent::start(dir.path(), &datapath, &devices);
+    let far = |n: usize| pod(&format!("far{n}"), "far", &format!("10.244.2.{n}"));
+    let events = |a: &Agent| a.events.read(0).1.into_iter().map(|(_, event)| event).collect::<Vec<_>>();
+    let told = |a: &Agent, kind: AgentEventType, cidr: &str| {
+        events(a).into_iter().any(|event| match &event.notification {
+            Some(Notification::IpcacheUpdate(update)) => {
+                event.r#type == i32::from(kind) && update.cidr == cidr
+            }
+            _ => false,
+        })
+    };
+    agent.list(&format!("{NODES}{}", far(9))).await;
+    agent.until("told", |a| told(a, AgentEventType::IpcacheUpserted, "10.244.2.9/32")).await;
+    let name = events(&agent).iter().find_map(|event| match &event.notification {
+        Some(Notification::IpcacheUpdate(u)) if u.cidr == "10.244.2.9/32" => {
+            Some((u.namespace.clone(), u.pod_name.clone()))
+        }
+        _ => None,
+    });
+    assert_eq!(name, Some(("default".into(), "far9".into())));
+    agent.list(NODES).await;
+    agent.until("gone", |a| told(a, AgentEventType::IpcacheDeleted, "10.244.2.9/32")).await;
+    let before = agent.events.range().1;
+    let many: String = (1..=report::TOLD_SINGLY + 1).map(far).collect();
+    agent.list(&format!("{NODES}{many}")).await;
+    agent.until("told at once", |a| a.events.range().1 > before).await;
+    let new = agent.events.read(before).1;
+    assert!(
+        matches!(&new[..], [(_, event)] if matches!(&event.notification,
+        Some(Notification::Unknown(u)) if u.notification.starts_with("65 addresses"))),
+        "{new:?}"
+    );
 }
 
 #[tokio::test]

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use fathom_api::fathom_v1::{Feature, LocalEndpoint, Rule};
 use fathom_bpf::abi::TrafficCounter;
+use fathom_identity::Registry;
 use fathom_policy::spec;
 
+use super::plan::Planner;
 use super::publish::Publisher;
 use super::reconcile::PeerNaming;
-use super::transition::Applied;
+use super::transition::{Applied, Renamed};
 use crate::cluster::index::Index;
 use crate::cluster::model::NetworkPolicy;
 use crate::cluster::snapshot::Snapshot;
@@ -29,6 +31,8 @@ pub struct Report {
     pub rules: BTreeSet<u32>,
     /// What could not be done, in words; tried again every second.
     pub problems: Vec<String>,
+    /// Identities whose table could not be installed, so that an older one is in force or none.
+    pub tables_behind: usize,
 }
 
 /// Builds the report.
@@ -66,7 +70,12 @@ pub fn build(
     };
     let mut endpoints: Vec<LocalEndpoint> = attachments.list().iter().map(endpoint).collect();
     endpoints.sort_by_key(|endpoint| endpoint.id);
-    Report { endpoints, rules: applied.rule_ids(), problems: problems.iter().cloned().collect() }
+    Report {
+        endpoints,
+        rules: applied.rule_ids(),
+        problems: problems.iter().cloned().collect(),
+        tables_behind: 0,
+    }
 }
 
 /// Reads what rules denied: packets and bytes by rule id.
@@ -171,6 +180,40 @@ pub fn endpoint_events(events: &AgentEvents, before: &Report, after: &Report, pu
             ..Default::default()
         };
         events.endpoint_deleted(&gone);
+    }
+}
+
+/// Changes of addresses and prefixes that one computation tells one by one. A listing at the start or a
+/// node that comes with all its pods would push everything else out of the history, which holds 1,024: such
+/// a computation is one event that says how many. Who wants to know who is at an address asks for flows.
+pub const TOLD_SINGLY: usize = 64;
+
+/// Tells which addresses and prefixes stand for somebody else now.
+pub fn ipcache_events<R: Registry>(
+    events: &AgentEvents,
+    renamed: &[Renamed],
+    planner: &Planner<R>,
+    publisher: &Publisher,
+) {
+    if renamed.len() > TOLD_SINGLY {
+        let upserted = renamed.iter().filter(|change| change.now.is_some()).count();
+        return events.ipcache_changed(upserted, renamed.len() - upserted);
+    }
+    if renamed.is_empty() {
+        return;
+    }
+    let told: BTreeSet<IpAddr> = renamed.iter().map(|change| change.prefix.addr()).collect();
+    let pods = planner.holders().filter_map(|(_, holder)| holder.pod.as_ref());
+    let at = pods.flat_map(|pod| pod.ips.iter().filter(|ip| told.contains(ip)).map(move |ip| (*ip, pod)));
+    let at: BTreeMap<IpAddr, _> = at.collect();
+    for Renamed { prefix, before, now } in renamed {
+        let Some(identity) = now else {
+            events.ipcache_deleted(&prefix.to_string(), before.unwrap_or_default());
+            continue;
+        };
+        let pod = at.get(&prefix.addr()).filter(|_| prefix.prefix_len() == prefix.max_prefix_len());
+        let endpoint = pod.and_then(|pod| publisher.endpoint(&pod.namespace, &pod.name));
+        events.ipcache_upserted(&prefix.to_string(), *identity, *before, endpoint.map(|info| &**info));
     }
 }
 

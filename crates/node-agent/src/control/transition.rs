@@ -12,8 +12,11 @@
 //! 3. **Policies.** Tables by the new policies, swapped whole, still knowing all old numbers.
 //! 4. **Arrivals.** New addresses, new endpoints: never before the policies that came with them.
 //! 5. **Services**, then the **revision**: live connections are judged again, once, by all of the above.
-//! 6. **Removals**: services, endpoints, addresses; then, when nothing failed before, prefixes that no
-//!    policy names and tables of identities that nobody here has.
+//! 6. **Removals**: services, endpoints, addresses; then prefixes that no policy names, each as soon as every
+//!    table in force decides alike without it, and tables of identities that nobody here has.
+//!
+//! A table that cannot be installed leaves the older one in force, which its endpoints say; a direction that
+//! the older one leaves open and the new policies restrict is closed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -23,8 +26,11 @@ use fathom_identity::reserved;
 use fathom_policy::{Compiler, Entry, PodFacts, PolicyKey, RuleRegistry, Table, World};
 use ipnet::IpNet;
 
+use super::unfit;
 use crate::cluster::model::NetworkPolicy;
 use crate::datapath::{Contents, Datapath, EndpointEntry, ServiceSpec};
+
+mod removals;
 
 /// Identity numbers with what policies can see of them.
 pub type Facts = BTreeMap<u32, PodFacts>;
@@ -51,23 +57,39 @@ pub struct WantedEndpoint {
 }
 
 /// The state the tables are in, as far as every change so far succeeded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Applied {
     pub contents: Contents,
     /// What the tables were last compiled from; `None` until this process has done so.
     from: Option<(Vec<Arc<NetworkPolicy>>, Facts)>,
     attached: BTreeSet<u32>,
+    /// Live connections may hold verdicts of tables that are no longer there. True from a change on until the
+    /// revision has moved, over any number of attempts; and at the start, because an earlier process may
+    /// have ended between the two.
+    rejudge_due: bool,
+    /// Identities whose table in force is older than `from`, because the one by it could not be installed.
+    behind: BTreeSet<u32>,
+}
+
+/// An address or prefix that stands for somebody else now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renamed {
+    pub prefix: IpNet,
+    pub before: Option<u32>,
+    pub now: Option<u32>,
 }
 
 /// What a transition did.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// One line per change that could not be made.
+    /// One line per change that could not be made, other than those below.
     pub errors: Vec<String>,
-    /// Something policy-relevant changed.
-    pub judged_again: bool,
+    /// Identities whose table could not be installed, and what is in force instead.
+    pub tables: BTreeMap<u32, String>,
     /// Endpoints that could not be given what they need, by ifindex.
     pub failed: BTreeMap<u32, String>,
+    /// Addresses and prefixes with another identity than before.
+    pub renamed: Vec<Renamed>,
     /// Changes made.
     pub changes: usize,
 }
@@ -75,7 +97,13 @@ pub struct Outcome {
 impl Applied {
     /// Begins with what an earlier process left.
     pub fn new(contents: Contents) -> Self {
-        Applied { contents, from: None, attached: BTreeSet::new() }
+        Applied {
+            contents,
+            from: None,
+            attached: BTreeSet::new(),
+            rejudge_due: true,
+            behind: BTreeSet::new(),
+        }
     }
 
     /// Makes it so. `announce` is called before new tables are swapped in, with the rules they cite: an event
@@ -88,7 +116,8 @@ impl Applied {
         announce: &mut dyn FnMut(&RuleRegistry),
     ) -> Outcome {
         let outcome = Outcome::default();
-        let mut work = Work { applied: self, wanted, datapath, rules, announce, outcome };
+        let unfit = BTreeMap::new();
+        let mut work = Work { applied: self, wanted, datapath, rules, announce, outcome, unfit };
         work.new_prefixes();
         work.moves();
         work.policies();
@@ -97,6 +126,7 @@ impl Applied {
         work.services();
         work.revision();
         work.removals();
+        work.say_what_is_behind();
         work.outcome
     }
 
@@ -122,6 +152,8 @@ struct Work<'a> {
     rules: &'a mut RuleRegistry,
     announce: &'a mut dyn FnMut(&RuleRegistry),
     outcome: Outcome,
+    /// Tables by the new policies that could not be installed.
+    unfit: BTreeMap<u32, Table>,
 }
 
 impl Work<'_> {
@@ -130,7 +162,7 @@ impl Work<'_> {
         match result {
             Ok(()) => {
                 self.outcome.changes += 1;
-                self.outcome.judged_again |= policy_relevant;
+                self.applied.rejudge_due |= policy_relevant;
                 true
             }
             Err(error) => {
@@ -159,14 +191,15 @@ impl Work<'_> {
         let mut ordered = new;
         ordered.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.prefix_len()));
         for (prefix, number) in world.into_iter().chain(ordered) {
-            self.set_prefix(prefix, number);
+            self.set_prefix(prefix, number, true);
         }
     }
 
-    fn set_prefix(&mut self, prefix: IpNet, number: u32) {
+    fn set_prefix(&mut self, prefix: IpNet, number: u32, policy_relevant: bool) {
         let result = self.datapath.set_prefix(prefix, number);
-        if self.done(result, true) {
-            self.applied.contents.prefixes.insert(prefix, number);
+        if self.done(result, policy_relevant) {
+            let before = self.applied.contents.prefixes.insert(prefix, number);
+            self.outcome.renamed.push(Renamed { prefix, before, now: Some(number) });
         }
     }
 
@@ -234,7 +267,9 @@ impl Work<'_> {
             }
         }
         let present = self.applied.contents.endpoints.values().map(|entry| entry.identity);
-        let subjects = present.chain(endpoints.iter().map(|(_, entry)| entry.identity)).collect();
+        let subjects = present.chain(endpoints.iter().map(|(_, entry)| entry.identity));
+        // A table that is older still stays as it is: these policies never were in force for it.
+        let subjects = subjects.filter(|identity| !self.applied.behind.contains(identity)).collect();
         self.compile(policies, &facts, &subjects);
     }
 
@@ -282,12 +317,40 @@ impl Work<'_> {
         let present = self.applied.contents.endpoints.values().copied();
         let subjects = wanted.chain(present).filter(|e| e.ready).map(|e| e.identity).collect();
         let policies = self.wanted.policies.clone();
-        self.compile(&policies, &facts, &subjects);
+        self.unfit = self.compile(&policies, &facts, &subjects);
+        self.applied.behind = self.unfit.keys().copied().collect();
         self.applied.from = Some((policies, self.wanted.facts.clone()));
+        self.close();
     }
 
-    /// Compiles and swaps the tables that differ.
-    fn compile(&mut self, policies: &[Arc<NetworkPolicy>], facts: &Facts, subjects: &BTreeSet<u32>) {
+    /// Closes what the policies restrict and the tables in force leave open, where the right table could not
+    /// be installed: a table without entries is a small one. What an older policy restricts, it goes on to.
+    fn close(&mut self) {
+        let moving = self.movers().1;
+        let moving: BTreeSet<u32> = moving.into_iter().map(|(_, entry)| entry.identity).collect();
+        let closed = self.unfit.iter().filter_map(|(identity, wanted)| {
+            let table = match self.applied.contents.tables.get(identity) {
+                Some(in_force) => unfit::closed(in_force, wanted)?,
+                // Nobody has it yet. Who comes new waits; who moves to it must not go on as it was.
+                None if moving.contains(identity) => unfit::closed(&Table::default(), wanted)?,
+                None => return None,
+            };
+            Some((*identity, table))
+        });
+        let closed: Vec<(u32, Table)> = closed.collect();
+        let reasons = self.outcome.tables.clone();
+        self.swap(closed);
+        // Of both reasons, why the whole table did not fit is the one to mend.
+        self.outcome.tables.extend(reasons);
+    }
+
+    /// Compiles and swaps the tables that differ; returns those that could not be installed.
+    fn compile(
+        &mut self,
+        policies: &[Arc<NetworkPolicy>],
+        facts: &Facts,
+        subjects: &BTreeSet<u32>,
+    ) -> BTreeMap<u32, Table> {
         let mut cidrs: BTreeMap<IpNet, u32> = self.applied.contents.prefixes.clone();
         cidrs.extend(self.wanted.prefixes.iter().map(|(prefix, number)| (*prefix, *number)));
         // A prefix on its way out keeps its number beside the one that replaces it.
@@ -305,42 +368,78 @@ impl Work<'_> {
         if !compiled.is_empty() {
             (self.announce)(self.rules);
         }
-        let differs =
-            |(identity, table): &(u32, Table)| self.applied.contents.tables.get(identity) != Some(table);
-        let tables = compiled.into_iter().filter(differs).collect();
-        self.swap(tables);
+        let (same, differ): (Vec<_>, Vec<_>) = compiled
+            .into_iter()
+            .partition(|(identity, table)| self.applied.contents.tables.get(identity) == Some(table));
+        for (identity, _) in same {
+            // What an earlier step could not add to it is not needed.
+            self.outcome.tables.remove(&identity);
+        }
+        self.swap(differ)
     }
 
-    fn swap(&mut self, tables: Vec<(u32, Table)>) {
+    /// Swaps tables in; returns those that could not be.
+    fn swap(&mut self, tables: Vec<(u32, Table)>) -> BTreeMap<u32, Table> {
+        let mut refused = BTreeMap::new();
         if tables.is_empty() {
-            return;
+            return refused;
         }
         let results = self.datapath.swap_tables(&tables);
         for ((identity, table), result) in tables.into_iter().zip(results) {
-            if self.done(result, true) {
-                self.applied.contents.tables.insert(identity, table);
+            match result {
+                Ok(()) => {
+                    self.done(Ok(()), true);
+                    self.outcome.tables.remove(&identity);
+                    self.applied.contents.tables.insert(identity, table);
+                }
+                Err(error) => {
+                    self.outcome.tables.insert(identity, format!("{error:#}"));
+                    refused.insert(identity, table);
+                }
             }
         }
+        refused
     }
 
     fn set_address(&mut self, address: IpAddr, identity: u32) {
         let result = self.datapath.set_address(address, identity);
         if self.done(result, true) {
-            self.applied.contents.addresses.insert(address, identity);
+            let before = self.applied.contents.addresses.insert(address, identity);
+            self.outcome.renamed.push(Renamed { prefix: address.into(), before, now: Some(identity) });
         }
     }
 
     fn set_endpoint(&mut self, ifindex: u32, entry: EndpointEntry) {
         if entry.ready && !self.applied.contents.tables.contains_key(&entry.identity) {
-            let why = format!("its identity {} has no policy table", entry.identity);
-            self.outcome.failed.insert(ifindex, why);
+            self.fail(ifindex, format!("its identity {} has no policy table", entry.identity));
+            self.close_endpoint(ifindex, entry);
             return;
         }
         let result = self.datapath.set_endpoint(ifindex, entry);
         if self.done(result, true) {
             self.applied.contents.endpoints.insert(ifindex, entry);
         } else if let Some(why) = self.outcome.errors.last() {
-            self.outcome.failed.insert(ifindex, why.clone());
+            self.fail(ifindex, why.clone());
+        }
+    }
+
+    /// The endpoint cannot become who it is by the new policies, not even with a closed table (there is no
+    /// room for any). Where they restrict what its present table leaves open, it may send and get nothing.
+    fn close_endpoint(&mut self, ifindex: u32, entry: EndpointEntry) {
+        let Some(wanted) = self.unfit.get(&entry.identity) else { return };
+        let Some(present) = self.applied.contents.endpoints.get(&ifindex).filter(|e| e.ready) else { return };
+        let table = self.applied.contents.tables.get(&present.identity);
+        if table.is_some_and(|in_force| unfit::closed(in_force, wanted).is_some()) {
+            self.set_endpoint(ifindex, EndpointEntry { ready: false, ..*present });
+        }
+    }
+
+    fn fail(&mut self, ifindex: u32, why: String) {
+        let said = self.outcome.failed.entry(ifindex).or_default();
+        if why.contains(&**said) {
+            *said = why;
+        } else if !said.contains(&why) {
+            *said = format!("{said}; {why}");
         }
     }
 
@@ -366,7 +465,7 @@ impl Work<'_> {
                 match self.datapath.attach(*ifindex) {
                     Ok(()) => _ = self.applied.attached.insert(*ifindex),
                     // The device's own trouble: nothing else waits for it.
-                    Err(error) => _ = self.outcome.failed.insert(*ifindex, format!("{error:#}")),
+                    Err(error) => self.fail(*ifindex, format!("{error:#}")),
                 }
             }
         }
@@ -374,9 +473,13 @@ impl Work<'_> {
 
     fn services(&mut self) {
         for (id, spec) in &self.wanted.services {
-            if self.applied.contents.services.get(id) != Some(spec) {
+            let known = self.applied.contents.services.get(id);
+            if known != Some(spec) {
+                // What was sent to the address before it was a service's is a live connection to nobody: it is
+                // looked at, and translated, when the revision moves.
+                let new = known.is_none();
                 let result = self.datapath.replace_service(spec);
-                if self.done(result, false) {
+                if self.done(result, new) {
                     self.applied.contents.services.insert(*id, spec.clone());
                 }
             }
@@ -384,91 +487,34 @@ impl Work<'_> {
     }
 
     fn revision(&mut self) {
-        if self.outcome.judged_again {
+        if self.applied.rejudge_due {
             let result = self.datapath.bump_revision();
-            self.done(result, false);
-        }
-    }
-
-    fn removals(&mut self) {
-        for id in surplus(&self.applied.contents.services, &self.wanted.services) {
-            let result = self.datapath.remove_service(id);
             if self.done(result, false) {
-                self.applied.contents.services.remove(&id);
-            }
-        }
-        let cookies: BTreeMap<u64, u32> =
-            self.wanted.endpoints.iter().map(|(ifindex, e)| (e.netns_cookie, *ifindex)).collect();
-        for cookie in surplus(&self.applied.contents.netns, &cookies) {
-            let result = self.datapath.remove_netns(cookie);
-            if self.done(result, false) {
-                self.applied.contents.netns.remove(&cookie);
-            }
-        }
-        for ifindex in surplus(&self.applied.contents.endpoints, &self.wanted.endpoints) {
-            // Programs first: without its entry they would drop what is still on its way.
-            let detached = self.datapath.detach(ifindex);
-            self.done(detached, false);
-            self.applied.attached.remove(&ifindex);
-            let result = self.datapath.remove_endpoint(ifindex);
-            if self.done(result, false) {
-                self.applied.contents.endpoints.remove(&ifindex);
-            }
-        }
-        for address in surplus(&self.applied.contents.addresses, &self.wanted.addresses) {
-            let result = self.datapath.remove_address(address);
-            if self.done(result, false) {
-                self.applied.contents.addresses.remove(&address);
-            }
-        }
-        if self.outcome.errors.is_empty() {
-            self.old_prefixes();
-            self.old_tables();
-        }
-        if self.outcome.changes > 0 {
-            let result = self.datapath.sweep();
-            self.done(result, false);
-        }
-    }
-
-    fn old_tables(&mut self) {
-        let used: BTreeSet<u32> = self.applied.contents.endpoints.values().map(|e| e.identity).collect();
-        let unused: Vec<u32> = self
-            .applied
-            .contents
-            .tables
-            .keys()
-            .filter(|identity| !used.contains(identity))
-            .copied()
-            .collect();
-        for identity in unused {
-            let result = self.datapath.remove_table(identity);
-            if self.done(result, false) {
-                self.applied.contents.tables.remove(&identity);
+                self.applied.rejudge_due = false;
             }
         }
     }
 
-    /// Prefixes that no policy names any more: by the new tables the prefix around them decides the same.
-    fn old_prefixes(&mut self) {
-        // Back to the world first, then longest first, so that each falls to one that decides alike.
-        let wanted = &self.wanted.prefixes;
-        let current = &self.applied.contents.prefixes;
-        let back: Vec<(IpNet, u32)> = wanted
-            .iter()
-            .filter(|(prefix, number)| **number == reserved::WORLD && current.get(*prefix) != Some(number))
-            .map(|(prefix, number)| (*prefix, *number))
-            .collect();
-        let mut gone = surplus(current, wanted);
-        gone.sort_by_key(|prefix| std::cmp::Reverse(prefix.prefix_len()));
-        for (prefix, number) in back {
-            self.set_prefix(prefix, number);
-        }
-        for prefix in gone {
-            let result = self.datapath.remove_prefix(prefix);
-            if self.done(result, false) {
-                self.applied.contents.prefixes.remove(&prefix);
+    /// Puts into words, for each identity and endpoint, what is in force instead of the new policies.
+    fn say_what_is_behind(&mut self) {
+        for (identity, why) in std::mem::take(&mut self.outcome.tables) {
+            let in_force = self.applied.contents.tables.get(&identity);
+            let text = unfit::text(identity, in_force, self.unfit.get(&identity), &why);
+            for (ifindex, wanted) in &self.wanted.endpoints {
+                if wanted.entry.identity != identity {
+                    continue;
+                }
+                let present = self.applied.contents.endpoints.get(ifindex);
+                let present = present.filter(|present| present.ready && present.identity != identity);
+                let text = present.map_or_else(
+                    || text.clone(),
+                    |as_before| {
+                        format!("{text}; enforcing an older policy, that of identity {}", as_before.identity)
+                    },
+                );
+                self.fail(*ifindex, text);
             }
+            self.outcome.tables.insert(identity, text);
         }
     }
 }
@@ -510,10 +556,6 @@ fn extended(table: &Table, inherited: &BTreeMap<u32, u32>) -> Option<Table> {
     let mut table = table.clone();
     table.entries.extend(repeated);
     Some(table)
-}
-
-fn surplus<K: Ord + Clone, V, W>(present: &BTreeMap<K, V>, wanted: &BTreeMap<K, W>) -> Vec<K> {
-    present.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect()
 }
 
 #[cfg(test)]

@@ -13,10 +13,10 @@ use proptest::prelude::*;
 use crate::cluster::index::Index;
 use crate::cluster::model::{Kind, Namespace, NetworkPolicy, Object, ObjectKey, Pod};
 use crate::cluster::source::Delta;
-use crate::control::plan::{LocalPod, Planner, ThisNode};
-use crate::control::transition::Applied;
+use crate::control::plan::{LocalPod, Plan, Planner, ThisNode};
+use crate::control::transition::{Applied, Outcome, Wanted};
 use crate::datapath::fake::Fake;
-use crate::datapath::{Contents, Datapath as _};
+use crate::datapath::{Contents, Datapath as _, ServiceSpec};
 
 const PODS: usize = 5;
 const LOCAL: usize = 3;
@@ -131,27 +131,34 @@ impl Agent {
         }
     }
 
-    fn settle(&mut self, cluster: &Cluster) {
+    fn plan(&mut self, cluster: &Cluster) -> Plan {
         for delta in cluster.deltas() {
             self.index.apply(delta);
         }
         let registry = self.planner.identities().registry().clone();
         let labels_of =
             |number: u32| registry.list().into_iter().find(|(n, _)| u32::from(*n) == number).map(|(_, l)| l);
+        let (locals, host) = (cluster.locals(), BTreeSet::new());
+        let plan = self.planner.plan(&self.index, &locals, &host, &self.applied, &labels_of, Instant::now());
+        assert_eq!(plan.problems, Vec::<String>::new());
+        plan
+    }
+
+    fn apply(&mut self, wanted: &Wanted) -> Outcome {
+        self.applied.transition(wanted, &mut self.datapath, &mut self.rules, &mut |_| ())
+    }
+
+    /// One computation, however it goes.
+    fn step(&mut self, cluster: &Cluster) -> Outcome {
+        let plan = self.plan(cluster);
+        self.apply(&plan.wanted)
+    }
+
+    fn settle(&mut self, cluster: &Cluster) {
         loop {
-            let host = BTreeSet::new();
-            let plan = self.planner.plan(
-                &self.index,
-                &cluster.locals(),
-                &host,
-                &self.applied,
-                &labels_of,
-                Instant::now(),
-            );
-            assert_eq!(plan.problems, Vec::<String>::new());
-            let outcome =
-                self.applied.transition(&plan.wanted, &mut self.datapath, &mut self.rules, &mut |_| ());
-            assert_eq!(outcome.errors, Vec::<String>::new());
+            let plan = self.plan(cluster);
+            let outcome = self.apply(&plan.wanted);
+            assert_eq!((outcome.errors, outcome.tables), Default::default());
             if !plan.again {
                 break;
             }
@@ -366,7 +373,8 @@ proptest! {
         no_gap(&before, &steps, &next.datapath.contents)?;
         as_if_fresh(&next, &cluster)?;
         if edit.is_none() {
-            let changes: Vec<_> = steps.iter().map(|(what, _)| what).filter(|what| !what.starts_with("attach")).collect();
+            let changes = steps.iter().map(|(what, _)| what);
+            let changes: Vec<_> = changes.filter(|what| !what.starts_with("attach") && *what != "revision").collect();
             prop_assert!(changes.is_empty(), "nothing changed while it was away: {changes:?}");
         }
     }
@@ -395,27 +403,194 @@ fn a_pods_tables_are_in_place_before_its_programs_and_the_revision_moves_once_at
 #[test]
 fn a_table_that_cannot_be_installed_keeps_the_pod_closed_and_names_the_reason() {
     let mut agent = Agent::over(Fake { refuse: Some("table".into()), ..Fake::default() }, Arc::default());
-    for delta in one_pod().deltas() {
-        agent.index.apply(delta);
-    }
-    let plan = agent.planner.plan(
-        &agent.index,
-        &one_pod().locals(),
-        &BTreeSet::new(),
-        &agent.applied,
-        &|_| None,
-        Instant::now(),
-    );
-    let outcome = agent.applied.transition(&plan.wanted, &mut agent.datapath, &mut agent.rules, &mut |_| ());
-    assert_eq!(outcome.errors.len(), 1, "{:?}", outcome.errors);
+    let outcome = agent.step(&one_pod());
+    assert_eq!((outcome.errors.len(), outcome.tables.len()), (0, 1), "{outcome:?}");
     assert!(outcome.failed[&10].contains("no policy table"), "{:?}", outcome.failed);
     assert!(!agent.datapath.contents.endpoints.contains_key(&10));
     agent.datapath.refuse = None;
-    let outcome = agent.applied.transition(&plan.wanted, &mut agent.datapath, &mut agent.rules, &mut |_| ());
+    let outcome = agent.step(&one_pod());
     assert!(
-        outcome.errors.is_empty() && agent.datapath.contents.endpoints[&10].ready,
+        outcome.tables.is_empty() && agent.datapath.contents.endpoints[&10].ready,
         "the next attempt mends it"
     );
+}
+
+/// A policy for the pods of namespace "a" with this label.
+fn from_blocks(app: &str, kind: &str, blocks: &[&str]) -> spec::NetworkPolicy {
+    let peer = |block: &&str| spec::Peer {
+        ip_block: Some(spec::IpBlock { cidr: (*block).into(), except: vec![] }),
+        ..Default::default()
+    };
+    let rules: Vec<spec::Rule> =
+        blocks.iter().map(|block| spec::Rule { peers: vec![peer(block)], ports: vec![] }).collect();
+    let (ingress, egress) = if kind == "Ingress" { (rules, vec![]) } else { (vec![], rules) };
+    spec::NetworkPolicy {
+        namespace: "a".into(),
+        name: format!("{app}-{kind}"),
+        pod_selector: labels(&[("app", app)]),
+        policy_types: vec![kind.into()],
+        ingress,
+        egress,
+        ..Default::default()
+    }
+}
+
+const SMALL: [&str; 1] = ["192.0.2.0/24"];
+const LARGE: [&str; 3] = ["192.0.2.0/25", "198.51.100.0/24", "203.0.113.0/24"];
+
+/// Pods 0 ("x") and 2 ("y") of namespace "a", with these policies.
+fn two_pods(policies: Vec<spec::NetworkPolicy>) -> Cluster {
+    let mut cluster = one_pod();
+    cluster.pods[2] = Some(PodState { app: "y", tier: "1" });
+    cluster.policies = policies.into_iter().map(Some).collect();
+    cluster
+}
+
+fn asked(agent: &Agent, ifindex: u32, direction: Direction, remote: &str) -> Option<bool> {
+    decide(&agent.datapath.contents, (ifindex, direction, remote.parse().unwrap(), 80))
+}
+
+#[test]
+fn a_table_that_does_not_fit_leaves_the_older_one_and_its_endpoints_say_so() {
+    let fake = Fake { table_limit: Some(2), ..Fake::default() };
+    let mut agent = Agent::over(fake, Arc::default());
+    agent.settle(&two_pods(vec![from_blocks("x", "Ingress", &SMALL)]));
+    let large = two_pods(vec![from_blocks("x", "Ingress", &LARGE)]);
+    for round in 0..2 {
+        let outcome = agent.step(&large);
+        let said = &outcome.failed[&10];
+        assert!(said.contains("enforcing an older policy") && said.contains("3 entries"), "{round}: {said}");
+        assert!(said.contains("the limit is 2") && !said.contains("closed"), "{round}: {said}");
+        assert_eq!((outcome.failed.len(), outcome.errors.len()), (1, 0), "{round}: its own endpoints only");
+        assert_eq!(asked(&agent, 10, Direction::Ingress, "192.0.2.200"), Some(true), "{round}: as before");
+        assert_eq!(asked(&agent, 10, Direction::Ingress, "203.0.113.1"), Some(false), "{round}");
+    }
+    agent.datapath.table_limit = None;
+    agent.settle(&large);
+    assert_eq!(asked(&agent, 10, Direction::Ingress, "192.0.2.200"), Some(false));
+    as_if_fresh(&agent, &large).unwrap();
+}
+
+#[test]
+fn what_the_new_policies_restrict_is_closed_when_their_table_does_not_fit() {
+    let fake = Fake { table_limit: Some(2), ..Fake::default() };
+    let mut agent = Agent::over(fake, Arc::default());
+    agent.settle(&two_pods(vec![from_blocks("x", "Ingress", &SMALL)]));
+    let both = vec![from_blocks("x", "Ingress", &SMALL), from_blocks("x", "Egress", &LARGE)];
+    let both = two_pods(both);
+    let outcome = agent.step(&both);
+    assert!(outcome.failed[&10].contains("older policy") && outcome.failed[&10].contains("egress closed"));
+    assert_eq!(asked(&agent, 10, Direction::Egress, "203.0.113.1"), Some(false), "restricted: closed");
+    assert_eq!(asked(&agent, 10, Direction::Ingress, "192.0.2.1"), Some(true), "the other one as before");
+    assert_eq!(asked(&agent, 12, Direction::Egress, "203.0.113.1"), Some(true), "nobody else is concerned");
+    agent.datapath.take_steps();
+    let again = agent.step(&both);
+    assert_eq!(again.failed, outcome.failed, "said until it fits");
+    assert!(agent.datapath.take_steps().is_empty(), "and closed once");
+}
+
+#[test]
+fn a_pod_that_moves_to_an_identity_without_room_for_a_table_is_not_left_open() {
+    for (room, ready) in [(Some(3), true), (Some(2), false)] {
+        let mut agent = Agent::over(Fake::default(), Arc::default());
+        let policies = vec![from_blocks("z", "Ingress", &LARGE)];
+        agent.settle(&two_pods(policies.clone()));
+        assert_eq!(asked(&agent, 10, Direction::Ingress, "198.51.100.1"), Some(true), "not selected");
+        (agent.datapath.table_limit, agent.datapath.tables_limit) = (Some(2), room);
+        let mut moved = two_pods(policies);
+        moved.pods[0] = Some(PodState { app: "z", tier: "1" });
+        let outcome = agent.step(&moved);
+        assert!(outcome.failed.contains_key(&10), "{outcome:?}");
+        assert_eq!(agent.datapath.contents.endpoints[&10].ready, ready, "{room:?}");
+        assert_ne!(asked(&agent, 10, Direction::Ingress, "198.51.100.1"), Some(true), "{room:?}");
+        (agent.datapath.table_limit, agent.datapath.tables_limit) = (None, None);
+        agent.settle(&moved);
+        as_if_fresh(&agent, &moved).unwrap();
+    }
+}
+
+#[test]
+fn one_table_that_does_not_fit_keeps_only_the_prefixes_it_needs() {
+    let mut agent = Agent::over(Fake::default(), Arc::default());
+    let outer = from_blocks("y", "Egress", &["203.0.0.0/16"]);
+    agent.settle(&two_pods(vec![
+        from_blocks("x", "Ingress", &["192.0.2.0/24"]),
+        from_blocks("y", "Ingress", &["203.0.113.0/24"]),
+        outer.clone(),
+    ]));
+    let before = agent.datapath.contents.clone();
+    agent.datapath.table_limit = Some(2);
+    let mut large =
+        two_pods(vec![from_blocks("x", "Ingress", &["192.0.0.0/23", "192.0.4.0/24", "192.0.6.0/24"]), outer]);
+    large.pods[4] = None;
+    let outcome = agent.step(&large);
+    assert_eq!(outcome.tables.len(), 1, "{outcome:?}");
+    let now = &agent.datapath.contents;
+    let has = |prefix: &str| now.prefixes.contains_key(&prefix.parse().unwrap());
+    assert!(has("192.0.2.0/24"), "the older table allows it and nothing around it");
+    assert!(!has("203.0.113.0/24"), "no table in force tells it from what is around it");
+    assert_eq!(before.prefixes.len(), 5);
+    let mut gone = large.clone();
+    gone.pods[2] = None;
+    agent.step(&gone);
+    assert_eq!(agent.datapath.contents.tables.len(), 1, "the table of a pod that left went");
+}
+
+#[test]
+fn a_revision_that_could_not_be_moved_is_moved_by_the_next_attempt() {
+    let mut agent = Agent::over(Fake { refuse: Some("revision".into()), ..Fake::default() }, Arc::default());
+    let outcome = agent.step(&one_pod());
+    assert_eq!((outcome.errors.len(), agent.datapath.revision), (1, 0));
+    agent.datapath.refuse = None;
+    assert_eq!(agent.step(&one_pod()).errors.len(), 0);
+    assert_eq!(agent.datapath.revision, 1, "nothing changed since, and still it is due");
+    agent.step(&one_pod());
+    assert_eq!(agent.datapath.revision, 1, "once");
+}
+
+#[test]
+fn an_agent_that_was_killed_before_the_revision_moved_is_made_good_by_the_next() {
+    let registry: Arc<MemoryRegistry> = Arc::default();
+    let mut agent =
+        Agent::over(Fake { refuse: Some("revision".into()), ..Fake::default() }, registry.clone());
+    agent.step(&one_pod());
+    let tables = agent.datapath.contents.clone();
+    let mut next = Agent::over(Fake { contents: tables, ..Fake::default() }, registry);
+    next.settle(&one_pod());
+    let steps: Vec<String> = next.datapath.take_steps().into_iter().map(|(what, _)| what).collect();
+    assert_eq!(steps, ["attach 10", "revision"]);
+}
+
+#[test]
+fn a_new_service_moves_the_revision_and_a_new_backend_does_not() {
+    let mut agent = Agent::over(Fake::default(), Arc::default());
+    agent.settle(&one_pod());
+    let mut wanted = agent.plan(&one_pod()).wanted;
+    let mut service = ServiceSpec {
+        id: 1,
+        address: "10.96.0.10".parse().unwrap(),
+        port: 53,
+        proto: 17,
+        backends: vec![],
+        affinity: None,
+    };
+    wanted.services.insert(1, service.clone());
+    agent.apply(&wanted);
+    assert_eq!(agent.datapath.revision, 2, "what went to its address untranslated is looked at again");
+    service.backends.push((ip_of(1), 53));
+    wanted.services.insert(1, service);
+    agent.apply(&wanted);
+    assert_eq!(agent.datapath.revision, 2);
+}
+
+#[test]
+fn programs_that_could_not_be_attached_are_attached_by_the_next_attempt() {
+    let mut agent = Agent::over(Fake { refuse: Some("attach 10".into()), ..Fake::default() }, Arc::default());
+    let outcome = agent.step(&one_pod());
+    assert!(outcome.failed[&10].contains("attach 10: refused"), "{outcome:?}");
+    agent.datapath.refuse = None;
+    assert!(agent.step(&one_pod()).failed.is_empty());
+    assert!(agent.datapath.attached.contains(&10));
 }
 
 #[test]

@@ -18,6 +18,10 @@ pub struct Fake {
     pub revision: u32,
     /// Changes whose description contains this fail.
     pub refuse: Option<String>,
+    /// Entries a table may have; `None` = any number.
+    pub table_limit: Option<usize>,
+    /// Identities that may have a table; `None` = any number.
+    pub tables_limit: Option<usize>,
 }
 
 impl Fake {
@@ -59,6 +63,13 @@ impl Datapath for Fake {
 
     fn swap_tables(&mut self, tables: &[(u32, Table)]) -> Vec<anyhow::Result<()>> {
         let swap = |(identity, table): &(u32, Table)| {
+            let entries = table.entries.len();
+            if let Some(limit) = self.table_limit.filter(|limit| entries > *limit) {
+                anyhow::bail!("table {identity}: {entries} entries don't fit: the limit is {limit}");
+            }
+            let known = &self.contents.tables;
+            let full = self.tables_limit.is_some_and(|limit| known.len() >= limit);
+            anyhow::ensure!(!full || known.contains_key(identity), "table {identity}: no room");
             let copy = table.clone();
             self.step(format!("table {identity}"), |c| _ = c.tables.insert(*identity, copy))
         };
@@ -94,8 +105,9 @@ impl Datapath for Fake {
     }
 
     fn bump_revision(&mut self) -> anyhow::Result<()> {
+        self.step("revision".into(), |_| ())?;
         self.revision += 1;
-        self.step("revision".into(), |_| ())
+        Ok(())
     }
 
     fn sweep(&mut self) -> anyhow::Result<()> {
@@ -103,8 +115,9 @@ impl Datapath for Fake {
     }
 
     fn attach(&mut self, ifindex: u32) -> anyhow::Result<()> {
+        self.step(format!("attach {ifindex}"), |_| ())?;
         self.attached.insert(ifindex);
-        self.step(format!("attach {ifindex}"), |_| ())
+        Ok(())
     }
 
     fn detach(&mut self, ifindex: u32) -> anyhow::Result<()> {

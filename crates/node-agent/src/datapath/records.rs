@@ -65,7 +65,13 @@ impl KernelAccounts {
     fn lane(&self, lane: RingLane, emitted: u64, lost: u64) -> Lane {
         let pending = self.gauge.pending(lane);
         // Positions of one reading, and not the records themselves: those may be taken meanwhile.
-        Lane { emitted, lost, taken: pending.taken_bytes / EVENT_SPAN, held: pending.bytes / EVENT_SPAN }
+        // The ledger outlives rings: what went through a replaced one is in its counts as well.
+        Lane {
+            emitted,
+            lost: lost + pending.abandoned_bytes / EVENT_SPAN,
+            taken: (pending.former_taken_bytes + pending.taken_bytes) / EVENT_SPAN,
+            held: pending.bytes / EVENT_SPAN,
+        }
     }
 }
 

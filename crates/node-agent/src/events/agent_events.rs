@@ -102,6 +102,14 @@ impl AgentEvents {
         self.add(AgentEventType::IpcacheDeleted, update);
     }
 
+    /// Many addresses and prefixes changed at once: one event for all, which the contract has no place for.
+    pub fn ipcache_changed(&self, upserted: usize, deleted: usize) {
+        let notification =
+            format!("{upserted} addresses and prefixes got an identity, {deleted} lost theirs, at once");
+        let unknown = AgentEventUnknown { r#type: "ipcache".into(), notification };
+        self.add(AgentEventType::AgentEventUnknown, Notification::Unknown(unknown));
+    }
+
     /// Tells when there is more.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.inner.grown.subscribe()

@@ -161,10 +161,12 @@ impl Ledger {
         } else if taken(first) > reader.taken && taken(first) == taken(second) {
             problems.push(format!("reader: {in_hand} records left the rings and were not counted yet"));
         }
-        // Holes can be older than this process: records from before were still in the rings.
-        let lanes =
-            [("events", reader.holes[0], second.events.lost), ("drops", reader.holes[1], second.drops.lost)];
-        for (name, holes, lost) in lanes {
+        let lanes = [("events", begin.events, second.events), ("drops", begin.drops, second.drops)];
+        for ((name, begin, now), holes) in lanes.into_iter().zip(reader.holes) {
+            // What was lost before this process shows as a hole only between records that were still in the
+            // ring when it began, and behind the last of them.
+            let earlier = if begin.held > 0 { begin.lost } else { 0 };
+            let lost = now.lost.saturating_sub(begin.lost) + earlier;
             if holes > lost {
                 problems.push(format!(
                     "kernel.{name}: the numbering lacks {holes} records, the kernel counted {lost} as lost"

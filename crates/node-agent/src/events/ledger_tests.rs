@@ -104,6 +104,24 @@ fn the_numbering_is_a_check_on_the_kernels_own_count() {
 }
 
 #[test]
+fn a_loss_before_this_process_explains_no_hole_in_it_unless_its_records_were_still_there() {
+    let (ledger, ..) = books();
+    ledger.set_reader(ReaderCounts { holes: [1, 0], ..Default::default() });
+    let problem = ledger.sheet().problem;
+    assert!(problem.contains("lacks 1 records, the kernel counted 0 as lost"), "{problem}");
+
+    let held = Lane { emitted: 110, lost: 10, taken: 95, held: 5 };
+    let kernel =
+        FakeKernel(Mutex::new(Ok(KernelCounts { events: held, other_records: 110, ..Default::default() })));
+    let (store, _writer) = Store::new(StoreSize { flows: 4, denials: 4 }).expect("valid");
+    let ledger = Ledger::new(Arc::new(kernel), store, "node-a".into());
+    ledger.set_reader(ReaderCounts { holes: [10, 0], ..Default::default() });
+    assert_eq!(ledger.sheet().problem, "", "the ten may lie between the five");
+    ledger.set_reader(ReaderCounts { holes: [11, 0], ..Default::default() });
+    assert!(ledger.sheet().problem.contains("lacks 11 records"));
+}
+
+#[test]
 fn a_ledger_that_cannot_be_read_says_so_and_shows_its_own_stages() {
     let (ledger, kernel, _writer) = books();
     *lock(&kernel.0) = Err(());

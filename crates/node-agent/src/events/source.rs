@@ -22,12 +22,13 @@ pub trait RecordSource: Send {
     fn drain(&mut self, wait: Duration, each: &mut dyn FnMut(&Event)) -> anyhow::Result<Drained>;
 }
 
-/// One lane out of the kernel, in records since the ring exists (rings outlive agents).
+/// One lane out of the kernel, in records since the lane exists (rings outlive agents, and the lane
+/// outlives rings).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lane {
     /// Attempts to write a record.
     pub emitted: u64,
-    /// Attempts that found the ring full.
+    /// Attempts that found the ring full, and records in a ring that was replaced before they were taken.
     pub lost: u64,
     /// Records taken out, by whatever process.
     pub taken: u64,

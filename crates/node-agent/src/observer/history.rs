@@ -57,7 +57,7 @@ pub fn nothing<T>(span: Span, shutdown: CancellationToken) -> impl Stream<Item =
 /// Number of the first event to send.
 fn begin(events: &AgentEvents, span: &Span) -> u64 {
     let (oldest, end) = events.range();
-    if span.from_now() {
+    if span.from_now {
         return end;
     }
     if span.first || span.number == u64::MAX {

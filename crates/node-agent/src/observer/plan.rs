@@ -26,6 +26,9 @@ pub struct Plan {
 pub struct Span {
     /// At most this many; `u64::MAX` = all. With `follow` it counts the history only.
     pub number: u64,
+    /// Nothing of the history: with `follow` a number of 0 means that, where without it means all. A client that
+    /// wants all of both says a large number.
+    pub from_now: bool,
     /// From the oldest on, instead of the newest `number`.
     pub first: bool,
     pub follow: bool,
@@ -61,6 +64,7 @@ impl Span {
             number: if number == 0 { u64::MAX } else { number },
             first,
             follow,
+            from_now: follow && number == 0 && since.is_none(),
             since_ns: time("since", since)?,
             until_ns: time("until", until)?,
         })
@@ -70,11 +74,6 @@ impl Span {
     pub fn covers(&self, time_ns: i64) -> bool {
         self.since_ns.is_none_or(|since| time_ns >= since)
             && self.until_ns.is_none_or(|until| time_ns <= until)
-    }
-
-    /// Only what is to come: nothing of the history was asked for.
-    pub fn from_now(&self) -> bool {
-        self.follow && self.number == u64::MAX && self.since_ns.is_none()
     }
 }
 
@@ -126,6 +125,17 @@ mod tests {
         assert!(!only_drops(&[dropped.clone(), pod]));
         assert!(!only_drops(&[both]));
         assert!(!only_drops(&[]));
+    }
+
+    #[test]
+    fn following_begins_now_only_when_no_history_was_asked_for() {
+        let span = |number, follow, since| Span::parse(number, false, follow, since, None).expect("valid");
+        assert!(span(0, true, None).from_now);
+        assert!(!span(u64::MAX, true, None).from_now, "all of the history, then what comes");
+        assert!(!span(20, true, None).from_now);
+        assert!(!span(0, true, Some(Timestamp::default())).from_now);
+        assert!(!span(0, false, None).from_now);
+        assert_eq!(span(0, false, None).number, u64::MAX);
     }
 
     #[test]

@@ -97,12 +97,12 @@ impl FlowStream {
         if !plan.span.follow {
             shared.collect_kernel_losses();
         }
-        let told = if plan.span.from_now() { shared.losses.from_now() } else { Told::default() };
+        let told = if plan.span.from_now { shared.losses.from_now() } else { Told::default() };
         let head = store.head();
         let end = if plan.span.follow { u64::MAX } else { head };
         let old_denials = plan.only_drops;
         let wanted = match plan.span {
-            span if span.from_now() => Wanted { flows: 0, since_ns: None, old_denials },
+            span if span.from_now => Wanted { flows: 0, since_ns: None, old_denials },
             span if span.first => Wanted { flows: u64::MAX, since_ns: None, old_denials },
             span => Wanted { flows: span.number, since_ns: span.since_ns, old_denials },
         };
@@ -137,7 +137,7 @@ impl FlowStream {
             |flow: &Flow| plan.span.covers(flow.time_ns) && plan.filter.matches(&View { flow, node });
         if let Sought::Here(position) = seek.step(&mut self.scratch, matches) {
             let (ring_begin, end) = (seek.ring_begin(), *end);
-            if !self.plan.span.from_now() {
+            if !self.plan.span.from_now {
                 self.told = self.shared.losses.from_position(position);
             }
             let store = Arc::clone(&self.shared.store);

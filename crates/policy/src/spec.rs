@@ -19,7 +19,7 @@ pub struct NetworkPolicy {
     pub ingress: Vec<Rule>,
     pub egress: Vec<Rule>,
     /// Fields that this API does not have: most likely misspelt ones that it does have.
-    pub unknown_fields: Vec<UnknownField>,
+    pub unknown_fields: Box<[UnknownField]>,
 }
 
 /// A field that says nothing as it is written.

@@ -69,7 +69,7 @@ fn part_of(path: &FieldPath, no_spec: bool) -> Option<spec::Part> {
 }
 
 /// A NetworkPolicy as the agent needs it. What is wrong with it is in `meaning.problems`.
-fn network_policy(object: wire::NetworkPolicy, unknown_fields: Vec<spec::UnknownField>) -> NetworkPolicy {
+fn network_policy(object: wire::NetworkPolicy, unknown_fields: Box<[spec::UnknownField]>) -> NetworkPolicy {
     let metadata = object.metadata;
     let policy = object.spec.unwrap_or_default();
     let namespace = super::namespace_of(&metadata);

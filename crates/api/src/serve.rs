@@ -4,7 +4,7 @@
 //! a unix socket is its owner's alone.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub enum ServeError {
     Exposed { address: SocketAddr },
     #[error("cannot make unix socket {}: {source}", path.display())]
     Socket { path: PathBuf, source: std::io::Error },
+    #[error("unix socket {}: something that is no socket has this name; move it away", path.display())]
+    NoSocket { path: PathBuf },
     #[error("unix socket {}: another process is serving it", path.display())]
     InUse { path: PathBuf },
     #[error("cannot read {what} {}: {source}", path.display())]
@@ -165,16 +167,24 @@ fn builder() -> Server {
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
 }
 
+/// Suffix of a socket that is still being made.
+const MAKING: &str = ".new";
+
+/// Longest path of a socket that [`bind_unix`] can make, in bytes: `sun_path` without the final zero, less
+/// what the name is longer while it is being made.
+pub const LONGEST_SOCKET_PATH: usize = 107 - MAKING.len();
+
 /// Makes a unix socket with the given mode. A socket nobody serves any more is replaced.
 ///
 /// # Errors
-/// [`ServeError::InUse`] when somebody answers on it, else what the system said.
+/// [`ServeError::InUse`] when somebody answers on it, [`ServeError::NoSocket`] when something else has the
+/// name, else what the system said.
 pub async fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener, ServeError> {
     let failed = |source| ServeError::Socket { path: path.to_owned(), source };
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(failed)?;
     }
-    if path.exists() {
+    if is_socket(path)? {
         match UnixStream::connect(path).await {
             Ok(_) => return Err(ServeError::InUse { path: path.to_owned() }),
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
@@ -186,13 +196,26 @@ pub async fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener, ServeErro
     // Made under another name, closed to others, then moved into place: there is no moment at which
     // the socket is open to more than `mode` says.
     let mut making = path.as_os_str().to_owned();
-    making.push(".new");
+    making.push(MAKING);
     let making = PathBuf::from(making);
-    let _ = std::fs::remove_file(&making);
+    if is_socket(&making)? {
+        std::fs::remove_file(&making).map_err(failed)?;
+    }
     let listener = UnixListener::bind(&making).map_err(failed)?;
     std::fs::set_permissions(&making, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
     std::fs::rename(&making, path).map_err(failed)?;
     Ok(listener)
+}
+
+/// Whether a socket is there that may be replaced. A connection to a plain file is refused just like one
+/// to a socket nobody serves, so that the refusal says nothing about what would be deleted.
+fn is_socket(path: &Path) -> Result<bool, ServeError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => Ok(true),
+        Ok(_) => Err(ServeError::NoSocket { path: path.to_owned() }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(ServeError::Socket { path: path.to_owned(), source }),
+    }
 }
 
 fn load(files: &TlsFiles) -> Result<ServerTlsConfig, ServeError> {
@@ -229,6 +252,32 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(matches!(bind_unix(&path, 0o600).await, Err(ServeError::InUse { .. })));
         drop(live);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_never_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fathom.sock");
+        for taken in [path.clone(), dir.path().join("fathom.sock.new")] {
+            std::fs::write(&taken, "somebody's").unwrap();
+            let refused = bind_unix(&path, 0o600).await.unwrap_err();
+            assert!(matches!(&refused, ServeError::NoSocket { path } if *path == taken), "{refused}");
+            assert_eq!(std::fs::read_to_string(&taken).unwrap(), "somebody's");
+            std::fs::remove_file(&taken).unwrap();
+            std::os::unix::fs::symlink("/nonexistent/elsewhere", &taken).unwrap();
+            let refused = bind_unix(&path, 0o600).await.unwrap_err();
+            assert!(matches!(refused, ServeError::NoSocket { .. }), "{refused}");
+            std::fs::remove_file(&taken).unwrap();
+        }
+        bind_unix(&path, 0o600).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_longest_path_can_be_bound_and_one_longer_cannot() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = LONGEST_SOCKET_PATH - dir.path().as_os_str().len() - 1;
+        bind_unix(&dir.path().join("x".repeat(room)), 0o600).await.unwrap();
+        assert!(bind_unix(&dir.path().join("x".repeat(room + 1)), 0o600).await.is_err());
     }
 
     #[tokio::test]

@@ -63,6 +63,17 @@ impl Agent {
         answer.map(|_| ()).map_err(|s| refused("release the addresses", &s))
     }
 
+    /// Everything that holds addresses: the attachment and the name of its host-side device.
+    pub async fn list(&mut self) -> Result<Vec<(Attachment, String)>, Error> {
+        let answer = self.client.list(api::ListRequest {}).await;
+        let held = answer.map_err(|s| refused("list the attachments", &s))?.into_inner().attachments;
+        let read = |held: api::HeldAttachment| {
+            let api::Attachment { container_id, interface } = held.attachment?;
+            Some((Attachment { container_id, interface }, held.host_interface))
+        };
+        Ok(held.into_iter().filter_map(read).collect())
+    }
+
     /// What the agent finds wrong with the attachment: one line each.
     pub async fn check(
         &mut self,

@@ -12,7 +12,7 @@ use crate::invocation::{Config, Target};
 use crate::wire::{self, host};
 
 /// A pod must not wait for an agent that is away: the note does.
-const PATIENCE: Duration = Duration::from_millis(500);
+pub const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Removes the attachment's device and gives its addresses back.
 pub async fn del(config: &Config, target: &Target) -> Result<(), Error> {

@@ -53,8 +53,8 @@ pub struct Config {
     /// How long ADD and CHECK wait for an agent that is just starting.
     pub patience: Duration,
     pub previous: Option<PreviousResult>,
-    /// GC: what must stay.
-    pub valid_attachments: Vec<Attachment>,
+    /// GC: what must stay. `None`: the runtime did not say, which is not the same as nothing.
+    pub valid_attachments: Option<Vec<Attachment>>,
 }
 
 #[derive(Deserialize)]
@@ -66,8 +66,8 @@ struct WireConfig {
     socket: Option<PathBuf>,
     agent_timeout_ms: Option<u64>,
     prev_result: Option<PreviousResult>,
-    #[serde(rename = "cni.dev/valid-attachments", default)]
-    valid_attachments: Vec<WireAttachment>,
+    #[serde(rename = "cni.dev/valid-attachments")]
+    valid_attachments: Option<Vec<WireAttachment>>,
 }
 
 #[derive(Deserialize)]
@@ -151,7 +151,7 @@ impl Config {
             socket: PathBuf::new(),
             patience: Duration::ZERO,
             previous: None,
-            valid_attachments: Vec::new(),
+            valid_attachments: None,
         }
     }
 
@@ -180,11 +180,10 @@ impl Config {
             run_dir,
             patience: Duration::from_millis(wire.agent_timeout_ms.unwrap_or(10_000)),
             previous: wire.prev_result,
-            valid_attachments: wire
-                .valid_attachments
-                .into_iter()
-                .map(|a| Attachment { container_id: a.container_id, interface: a.ifname })
-                .collect(),
+            valid_attachments: wire.valid_attachments.map(|valid| {
+                let valid = valid.into_iter();
+                valid.map(|a| Attachment { container_id: a.container_id, interface: a.ifname }).collect()
+            }),
         })
     }
 }

@@ -185,10 +185,16 @@ fn garbage_collection_keeps_what_is_listed() {
     let (a, b) = (node.pod(), node.pod());
     node.cni("ADD", "a", &a).ok();
     node.cni("ADD", "b", &b).ok();
+    // Its device went with its namespace, say: nobody but the agent knows of it.
+    let c = node.pod();
+    node.cni("ADD", "c", &c).ok();
+    node.remove_device("fh4");
     let keep = json!({ "cni.dev/valid-attachments": [{ "containerID": "b", "ifname": "eth0" }] });
+    assert!(node.cni("GC", "", "").fails(7).contains("valid-attachments"), "no list is not an empty one");
+    assert_eq!(node.devices().len(), 2);
     node.cni_with("GC", "", "", keep).ok();
     assert_eq!(node.devices(), ["fh3"]);
-    assert_eq!(agent.state().released, ["a"]);
+    assert_eq!(agent.state().released, ["a", "c"]);
 }
 
 #[test]

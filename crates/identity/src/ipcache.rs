@@ -17,6 +17,27 @@ pub struct Entry {
     pub node: Arc<str>,
 }
 
+/// How well whoever claims an address can know: the greater one counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// A Pod object: whoever may write a pod's status may write any address there.
+    PodObject,
+    /// A Node object.
+    NodeObject,
+    /// This node gave the address to a pod of its own.
+    Local,
+    /// The address is on this node itself.
+    Host,
+}
+
+/// Several owners claim an address for different identities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    pub address: IpAddr,
+    pub counts: Arc<str>,
+    pub passed_over: Arc<str>,
+}
+
 /// How much of the cluster the owner of an [`Ipcache`] has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
@@ -33,8 +54,16 @@ pub enum View {
 /// one 128-bit table `::/0` alone would swallow IPv4 too.
 #[derive(Debug)]
 pub struct Ipcache {
-    addresses: BTreeMap<IpAddr, Vec<(Arc<str>, Entry)>>,
+    /// By rank, and by the time of the claim within it: the last one counts.
+    addresses: BTreeMap<IpAddr, Vec<Claim>>,
     prefixes: BTreeMap<IpNet, NumericIdentity>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Claim {
+    owner: Arc<str>,
+    rank: Rank,
+    entry: Entry,
 }
 
 /// What a datapath holds: read from the kernel at start, then kept by `note_*`.
@@ -69,29 +98,45 @@ impl Ipcache {
         Self::default()
     }
 
-    /// Says that `owner` (a pod's or node's unique name) has this address. Of several owners the
-    /// one that spoke last counts: a new pod may get an address before the old pod is seen gone.
-    pub fn upsert(&mut self, address: IpAddr, owner: &Arc<str>, entry: Entry) {
-        let owners = self.addresses.entry(canonical_address(address)).or_default();
-        match owners.iter_mut().find(|(known, _)| known == owner) {
-            // Saying the same again is no news and does not take the address from anybody.
-            Some((_, known)) if *known == entry => {}
-            _ => {
-                owners.retain(|(known, _)| known != owner);
-                owners.push((owner.clone(), entry));
-            }
+    /// Says that `owner` (a pod's or node's unique name) has this address. Of several owners the one of
+    /// the highest rank counts, and within a rank the one that spoke last: a new pod may get an address
+    /// before the old pod is seen gone.
+    pub fn upsert(&mut self, address: IpAddr, owner: &Arc<str>, rank: Rank, entry: Entry) {
+        let claims = self.addresses.entry(canonical_address(address)).or_default();
+        let claim = Claim { owner: owner.clone(), rank, entry };
+        // Saying the same again is no news and does not take the address from anybody.
+        if claims.contains(&claim) {
+            return;
         }
+        claims.retain(|known| known.owner != *owner);
+        let place = claims.partition_point(|known| known.rank <= rank);
+        claims.insert(place, claim);
     }
 
     /// Says that `owner` no longer has this address. Another owner's entry stays.
     pub fn remove(&mut self, address: IpAddr, owner: &str) {
         let address = canonical_address(address);
-        if let Some(owners) = self.addresses.get_mut(&address) {
-            owners.retain(|(known, _)| &**known != owner);
-            if owners.is_empty() {
+        if let Some(claims) = self.addresses.get_mut(&address) {
+            claims.retain(|known| &*known.owner != owner);
+            if claims.is_empty() {
                 self.addresses.remove(&address);
             }
         }
+    }
+
+    /// Claims that lose and would mean another identity.
+    pub fn conflicts(&self) -> impl Iterator<Item = Conflict> + '_ {
+        self.addresses.iter().flat_map(|(address, claims)| {
+            let counts = claims.last();
+            let differs = move |claim: &&Claim| {
+                counts.is_some_and(|counts| counts.entry.identity != claim.entry.identity)
+            };
+            claims.iter().filter(differs).map(move |claim| Conflict {
+                address: *address,
+                counts: counts.map(|counts| counts.owner.clone()).unwrap_or_default(),
+                passed_over: claim.owner.clone(),
+            })
+        })
     }
 
     /// Replaces the prefixes (all CIDR identities in use).
@@ -102,7 +147,7 @@ impl Ipcache {
 
     /// The pod or node at an address.
     pub fn address(&self, address: IpAddr) -> Option<&Entry> {
-        self.addresses.get(&canonical_address(address))?.last().map(|(_, entry)| entry)
+        self.addresses.get(&canonical_address(address))?.last().map(|claim| &claim.entry)
     }
 
     /// Identity of the longest prefix around an address; the world when no policy names one.
@@ -123,7 +168,7 @@ impl Ipcache {
 
     /// Every exact address with what counts for it.
     pub fn addresses(&self) -> impl Iterator<Item = (IpAddr, &Entry)> + '_ {
-        self.addresses.iter().filter_map(|(address, owners)| Some((*address, &owners.last()?.1)))
+        self.addresses.iter().filter_map(|(address, claims)| Some((*address, &claims.last()?.entry)))
     }
 
     /// Every prefix with its number.
@@ -200,14 +245,36 @@ mod tests {
     fn a_late_goodbye_of_the_old_pod_does_not_take_the_new_pods_address() {
         let mut cache = Ipcache::new();
         let (old, new): (Arc<str>, Arc<str>) = ("live/old".into(), "live/new".into());
-        cache.upsert(ip("10.0.0.5"), &old, entry(300));
-        cache.upsert(ip("10.0.0.5"), &new, entry(400));
-        cache.upsert(ip("10.0.0.5"), &old, entry(300));
+        cache.upsert(ip("10.0.0.5"), &old, Rank::PodObject, entry(300));
+        cache.upsert(ip("10.0.0.5"), &new, Rank::PodObject, entry(400));
+        cache.upsert(ip("10.0.0.5"), &old, Rank::PodObject, entry(300));
         cache.remove(ip("10.0.0.5"), "live/old");
         assert_eq!(cache.address(ip("::ffff:10.0.0.5")), Some(&entry(400)));
         cache.remove(ip("10.0.0.5"), "live/new");
         assert_eq!(cache.address(ip("10.0.0.5")), None);
         assert_eq!(cache.identity(ip("10.0.0.5")), reserved::WORLD);
+    }
+
+    #[test]
+    fn an_object_takes_no_address_from_whoever_knows_better_however_late_it_speaks() {
+        let mut cache = Ipcache::new();
+        let at = ip("10.0.0.1");
+        let owners: [(Arc<str>, Rank, u32); 4] = [
+            ("this node".into(), Rank::Host, 1),
+            ("live/here".into(), Rank::Local, 300),
+            ("node b".into(), Rank::NodeObject, 6),
+            ("live/liar".into(), Rank::PodObject, 400),
+        ];
+        for (owner, rank, identity) in &owners {
+            cache.upsert(at, owner, *rank, entry(*identity));
+        }
+        for (gone, (owner, _, identity)) in owners.iter().enumerate() {
+            assert_eq!(cache.identity(at), *identity);
+            let lost: Vec<_> = cache.conflicts().map(|conflict| conflict.passed_over).collect();
+            assert_eq!(lost.len(), 3 - gone, "{lost:?}");
+            assert!(!lost.contains(owner), "{lost:?}");
+            cache.remove(at, owner);
+        }
     }
 
     #[test]
@@ -230,7 +297,7 @@ mod tests {
             prefixes: [("192.0.2.0/24".parse().unwrap(), 9001)].into(),
         };
         let mut cache = Ipcache::new();
-        cache.upsert(ip("10.0.0.6"), &"live/web".into(), entry(301));
+        cache.upsert(ip("10.0.0.6"), &"live/web".into(), Rank::PodObject, entry(301));
         let partial = cache.delta(&applied, View::Partial);
         assert_eq!(partial.upsert_addresses, [(ip("10.0.0.6"), 301)]);
         assert!(partial.remove_addresses.is_empty() && partial.remove_prefixes.is_empty());
@@ -250,7 +317,7 @@ mod tests {
             for (last, owner, identity) in steps {
                 let owner: Arc<str> = format!("pod-{owner}").into();
                 match identity {
-                    Some(identity) => cache.upsert(address(last), &owner, entry(identity)),
+                    Some(identity) => cache.upsert(address(last), &owner, Rank::PodObject, entry(identity)),
                     None => cache.remove(address(last), &owner),
                 }
             }

@@ -26,7 +26,7 @@ pub use allocate::{AllocateError, CLUSTER_MAX, CLUSTER_MIN, allocate, candidates
 pub use cidr::{CIDR_MAX, CIDR_MIN, CidrExhausted, CidrIdentities};
 pub use filter::{FilterError, FilterRule, LabelFilter};
 pub use identities::Identities;
-pub use ipcache::{Applied, Delta, Entry as IpcacheEntry, Ipcache, View};
+pub use ipcache::{Applied, Conflict, Delta, Entry as IpcacheEntry, Ipcache, Rank, View};
 pub use label::{Label, LabelError, source};
 pub use label_set::LabelSet;
 pub use pod::{PodMeta, PodScope, key};

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
+use crate::spec::{self, SpecError};
+
 /// Directory of all labs.
 pub const LABS: &str = "/run/fathom/lab";
 /// Where `ip netns` keeps its names: so `ip netns exec` works on a lab by hand.
@@ -33,6 +35,20 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// A lab's name: one plain word, so that no path made of it leads out of the labs' directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabName(String);
+
+impl LabName {
+    /// # Errors
+    /// [`SpecError::Name`] says what a name looks like.
+    pub fn new(name: &str) -> Result<Self, SpecError> {
+        // The name ends up in unix socket paths, which the kernel limits to 107 bytes.
+        spec::name("lab", name, 24)?;
+        Ok(Self(name.to_owned()))
+    }
+}
+
 /// Names and paths of one lab.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -41,8 +57,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), dir: Path::new(LABS).join(name) }
+    pub fn new(name: &LabName) -> Self {
+        Self { name: name.0.clone(), dir: Path::new(LABS).join(&name.0) }
     }
 
     /// Every namespace's name begins so. The dot keeps `demo` apart from `demo2`.
@@ -153,15 +169,27 @@ pub fn full(address: IpAddr) -> String {
 mod tests {
     use super::*;
 
+    fn layout(name: &str) -> Layout {
+        Layout::new(&LabName::new(name).unwrap())
+    }
+
     #[test]
     fn no_two_labs_share_a_prefix() {
-        assert!(!"fathom-demo2.node-a".starts_with(&Layout::new("demo").netns_prefix()));
+        assert!(!"fathom-demo2.node-a".starts_with(&layout("demo").netns_prefix()));
+    }
+
+    #[test]
+    fn a_name_that_could_lead_elsewhere_is_no_name() {
+        for name in ["", ".", "..", "/", "a/b", "a/..", "/etc", "../demo", "A", "a b", "-a", &"x".repeat(25)]
+        {
+            assert!(LabName::new(name).is_err(), "{name:?}");
+        }
     }
 
     #[test]
     fn unix_sockets_of_the_longest_names_fit_the_kernels_limit() {
         let name = "x".repeat(24);
-        let path = Layout::new(&name).run_dir(&name).join("hubble.sock");
+        let path = layout(&name).run_dir(&name).join("hubble.sock");
         assert!(path.as_os_str().len() < 108, "{}", path.display());
     }
 }

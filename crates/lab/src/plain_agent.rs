@@ -12,7 +12,7 @@ use clap::Args;
 use fathom_api::fathom_v1::cni_server::{Cni, CniServer};
 use fathom_api::fathom_v1::{
     ActivateRequest, ActivateResponse, AllocateRequest, AllocateResponse, Attachment, CheckRequest,
-    CheckResponse, ReleaseRequest, ReleaseResponse,
+    CheckResponse, ListRequest, ListResponse, ReleaseRequest, ReleaseResponse,
 };
 use ipnet::IpNet;
 use tonic::{Request, Response, Status};
@@ -105,6 +105,10 @@ impl Cni for PlainAgent {
         let key = key(request.into_inner().attachment);
         self.given.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         Ok(Response::new(ReleaseResponse {}))
+    }
+
+    async fn list(&self, _: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
+        Ok(Response::new(ListResponse { attachments: Vec::new() }))
     }
 
     async fn check(&self, _: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {

@@ -3,14 +3,13 @@
 use std::path::Path;
 
 use anyhow::{bail, ensure};
+use fathom_api::serve::LONGEST_SOCKET_PATH;
 use fathom_bpf::probe::{Features, cgroup2_mount};
 
 use crate::config::Config;
 
 /// Oldest kernel the programs are written for.
 const OLDEST_KERNEL: (u32, u32) = (5, 10);
-/// Longest path of a unix socket, bytes (unix(7): 108 with the end).
-const SOCKET_PATH: usize = 107;
 
 /// Refuses what cannot work, with what to do about it.
 ///
@@ -34,8 +33,8 @@ pub fn refuse_the_impossible(config: &Config, features: &Features) -> anyhow::Re
     );
     let socket = config.place.run_dir.join("hubble.sock");
     ensure!(
-        socket.as_os_str().len() <= SOCKET_PATH,
-        "{} is longer than the {SOCKET_PATH} bytes a unix socket's path may have: choose a shorter --run-dir",
+        socket.as_os_str().len() <= LONGEST_SOCKET_PATH,
+        "{} is longer than the {LONGEST_SOCKET_PATH} bytes a socket's path may have: choose a shorter --run-dir",
         socket.display()
     );
     if let Some(Some(cgroup)) = config.cgroup() {

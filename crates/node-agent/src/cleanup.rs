@@ -31,7 +31,7 @@ pub fn cleanup(place: &Place) -> anyhow::Result<()> {
         absent_is_fine(fs::remove_file(place.run_dir.join(name)))
             .with_context(|| format!("remove {name}"))?;
     }
-    for name in ["endpoints", "objects", "identities"] {
+    for name in ["endpoints", "objects", "identities", "released"] {
         absent_is_fine(fs::remove_dir_all(place.run_dir.join(name)))
             .with_context(|| format!("remove {name}"))?;
     }

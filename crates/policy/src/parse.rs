@@ -21,7 +21,10 @@ impl Policy {
     /// * a rule with any fault allows nothing, and the policy still restricts its pods;
     /// * a podSelector with a fault restricts every pod that its other requirements select, and then no
     ///   rule allows anything;
-    /// * an unknown policy type restricts both directions.
+    /// * an unknown policy type restricts both directions;
+    /// * a field that does not exist counts as a fault of the part it is in, because a misspelt `from` or
+    ///   `ports` would otherwise read as everybody and everything. In the spec itself it may be any field:
+    ///   both directions are restricted and no rule allows anything.
     pub fn parse(written: &spec::NetworkPolicy) -> Self {
         let text = |text: &String| Arc::<str>::from(text.as_str());
         let meta = Arc::new(PolicyMeta {
@@ -37,30 +40,42 @@ impl Policy {
         };
 
         let (subject, faults) = selector(&written.pod_selector);
-        let subject_broken = !faults.is_empty();
+        let in_spec = written.unknown_fields.iter().any(|field| field.within == spec::Part::Spec);
+        let in_selector = written.unknown_fields.iter().any(|field| field.within == spec::Part::PodSelector);
+        let subject_broken = !faults.is_empty() || in_selector || in_spec;
         for (place, fault) in faults {
             report(format!("spec.podSelector{place}"), fault, Effect::PolicyAllowsNothing);
         }
+        for field in &written.unknown_fields {
+            let effect = match field.within {
+                spec::Part::Spec | spec::Part::PodSelector => Effect::PolicyAllowsNothing,
+                spec::Part::Ingress(_) | spec::Part::Egress(_) => Effect::RuleAllowsNothing,
+            };
+            report(field.place.clone(), Fault::UnknownField, effect);
+        }
         let (ingress, egress) = directions(written, &mut report);
-        let mut rules = |name: &'static str, written: &[spec::Rule], restricted: bool| {
-            if !restricted {
-                if !written.is_empty() {
-                    let fault = Fault::RulesWithoutType { direction: name };
-                    report("spec.policyTypes".to_owned(), fault, Effect::RulesIgnored);
+        let (ingress, egress) = (ingress || in_spec, egress || in_spec);
+        let unknown_in = |part| written.unknown_fields.iter().any(|field| field.within == part);
+        let mut rules =
+            |name: &'static str, part: fn(usize) -> spec::Part, written: &[spec::Rule], restricted: bool| {
+                if !restricted {
+                    if !written.is_empty() {
+                        let fault = Fault::RulesWithoutType { direction: name };
+                        report("spec.policyTypes".to_owned(), fault, Effect::RulesIgnored);
+                    }
+                    return None;
                 }
-                return None;
-            }
-            let read = written.iter().enumerate().map(|(index, written)| {
-                let (rule, faults) = rule(name, written);
-                for (place, fault) in faults {
-                    report(format!("spec.{name}[{index}]{place}"), fault, Effect::RuleAllowsNothing);
-                }
-                if subject_broken { Rule::Broken } else { rule }
-            });
-            Some(read.collect())
-        };
-        let ingress = rules("ingress", &written.ingress, ingress);
-        let egress = rules("egress", &written.egress, egress);
+                let read = written.iter().enumerate().map(|(index, written)| {
+                    let (rule, faults) = rule(name, written);
+                    for (place, fault) in faults {
+                        report(format!("spec.{name}[{index}]{place}"), fault, Effect::RuleAllowsNothing);
+                    }
+                    if subject_broken || unknown_in(part(index)) { Rule::Broken } else { rule }
+                });
+                Some(read.collect())
+            };
+        let ingress = rules("ingress", spec::Part::Ingress, &written.ingress, ingress);
+        let egress = rules("egress", spec::Part::Egress, &written.egress, egress);
         Self { meta, subject, ingress, egress, problems }
     }
 }

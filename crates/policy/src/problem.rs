@@ -21,6 +21,8 @@ pub struct Problem {
 /// What is wrong, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Fault {
+    #[error("there is no such field: see how it is spelt")]
+    UnknownField,
     #[error("unknown operator {0:?}: write In, NotIn, Exists or DoesNotExist")]
     UnknownOperator(String),
     #[error("operator {0} needs at least one value")]

@@ -18,6 +18,28 @@ pub struct NetworkPolicy {
     pub policy_types: Vec<String>,
     pub ingress: Vec<Rule>,
     pub egress: Vec<Rule>,
+    /// Fields that this API does not have: most likely misspelt ones that it does have.
+    pub unknown_fields: Box<[UnknownField]>,
+}
+
+/// A field that says nothing as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownField {
+    /// Path in the object: `spec.ingress[0].form`.
+    pub place: String,
+    pub within: Part,
+}
+
+/// Which part of a policy a field may have been meant to narrow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The spec itself: it could be any of its fields.
+    Spec,
+    PodSelector,
+    /// The rule at this place in `ingress`.
+    Ingress(usize),
+    /// The rule at this place in `egress`.
+    Egress(usize),
 }
 
 /// `LabelSelector`: everything in it must hold; nothing in it selects everything.

@@ -83,6 +83,14 @@ pub async fn delete(handle: &Handle, index: u32) -> Result<(), Error> {
     }
 }
 
+/// Whether a device of this name is there.
+pub async fn exists(handle: &Handle, name: &str) -> Result<bool, Error> {
+    let links: Vec<LinkMessage> =
+        handle.link().get().execute().try_collect().await.map_err(|e| failed("list devices", &e))?;
+    let is_it = |a: &LinkAttribute| matches!(a, LinkAttribute::IfName(it) if it == name);
+    Ok(links.iter().any(|link| link.attributes.iter().any(is_it)))
+}
+
 /// Every device that carries a label, with it.
 pub async fn labelled(handle: &Handle) -> Result<Vec<(LinkMessage, String)>, Error> {
     let links: Vec<LinkMessage> =

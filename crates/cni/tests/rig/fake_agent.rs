@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use fathom_api::fathom_v1::cni_server::{Cni, CniServer};
 use fathom_api::fathom_v1::{
-    ActivateRequest, ActivateResponse, AllocateRequest, AllocateResponse, CheckRequest, CheckResponse,
-    ReleaseRequest, ReleaseResponse,
+    ActivateRequest, ActivateResponse, AllocateRequest, AllocateResponse, Attachment, CheckRequest,
+    CheckResponse, HeldAttachment, ListRequest, ListResponse, ReleaseRequest, ReleaseResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -129,5 +129,15 @@ impl Cni for Service {
         let mut state = self.0.lock().unwrap();
         state.checked.push(request.into_inner());
         Ok(Response::new(CheckResponse { problems: state.problems.clone() }))
+    }
+
+    async fn list(&self, _: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
+        let state = self.0.lock().unwrap();
+        let held = state.allocated.iter().enumerate();
+        let held = held.filter(|(_, id)| !state.released.contains(id)).map(|(n, id)| HeldAttachment {
+            attachment: Some(Attachment { container_id: id.clone(), interface: "eth0".into() }),
+            host_interface: format!("fh{}", n + 2),
+        });
+        Ok(Response::new(ListResponse { attachments: held.collect() }))
     }
 }

@@ -84,6 +84,10 @@ impl Node {
         }
     }
 
+    pub fn remove_device(&self, name: &str) {
+        ip(&["-n", &self.netns, "link", "del", name]);
+    }
+
     /// Names of the node's pod devices.
     pub fn devices(&self) -> Vec<String> {
         let text = ip(&["-n", &self.netns, "-o", "link", "show", "type", "veth"]);

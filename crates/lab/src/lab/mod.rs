@@ -22,7 +22,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
-use crate::layout::{Layout, Place};
+use crate::layout::{LabName, Layout, Place};
 use crate::objects::Objects;
 use crate::spec::Spec;
 
@@ -76,7 +76,7 @@ impl Lab {
     /// # Errors
     /// When there is none of that name.
     pub fn attach(name: &str, tools: Tools) -> Result<Self> {
-        let layout = Layout::new(name);
+        let layout = Layout::new(&LabName::new(name)?);
         let state = State::read(&layout)?.with_context(|| format!("no lab named {name} is up"))?;
         Self::over(layout, tools, state)
     }

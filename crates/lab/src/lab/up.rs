@@ -10,7 +10,7 @@ use super::down;
 use super::guard;
 use super::state::State;
 use super::{Lab, Tools};
-use crate::layout::Layout;
+use crate::layout::{LabName, Layout};
 use crate::machine::process::ProcessId;
 use crate::machine::{bpffs, cgroup, wait};
 use crate::spec::{Datapath, Spec};
@@ -29,7 +29,7 @@ pub fn up(spec: Spec, tools: Tools, ephemeral: bool) -> Result<Lab> {
     }
     tools.require(&needed)?;
 
-    let layout = Layout::new(&spec.name);
+    let layout = Layout::new(&LabName::new(&spec.name)?);
     if let Some(state) = State::read(&layout).unwrap_or_default()
         && state.complete
         && state.processes.values().all(|p| p.id.alive() && !p.id.outdated())
@@ -44,7 +44,7 @@ pub fn up(spec: Spec, tools: Tools, ephemeral: bool) -> Result<Lab> {
         let _ = down::down(&leftover);
     }
     // Half a lab, one whose processes died, or one of an earlier build is no use to anybody.
-    down::down(&layout.name)?;
+    down::remove(&layout)?;
 
     make_home(&layout)?;
     let owner = if ephemeral { Some(ProcessId::own()?) } else { None };

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Spec;
+use crate::layout::LabName;
 
 /// Why a spec can't become a lab.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -32,8 +33,7 @@ impl Spec {
     /// # Errors
     /// The first contradiction.
     pub fn check(&self) -> Result<(), SpecError> {
-        // The name ends up in unix socket paths, which the kernel limits to 107 bytes.
-        name("lab", &self.name, 24)?;
+        LabName::new(&self.name)?;
         if !(1..=100).contains(&self.nodes.len()) {
             return Err(SpecError::NodeCount(self.nodes.len()));
         }
@@ -65,7 +65,7 @@ impl Spec {
     }
 }
 
-fn name(what: &'static str, name: &str, longest: usize) -> Result<(), SpecError> {
+pub(crate) fn name(what: &'static str, name: &str, longest: usize) -> Result<(), SpecError> {
     let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let mut bytes = name.bytes();
     let fine = name.len() <= longest && bytes.next().is_some_and(good) && bytes.all(|b| good(b) || b == b'-');

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use check::SpecError;
+pub(crate) use check::name;
 
 /// A cluster on one machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

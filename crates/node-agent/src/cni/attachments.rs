@@ -121,7 +121,10 @@ impl Attachments {
             match read.and_then(|text| serde_json::from_str::<Attachment>(&text).map_err(|e| e.to_string())) {
                 Ok(attachment) => {
                     for address in &attachment.addresses {
-                        ipam.occupy(*address, &owner(&attachment.namespace, &attachment.pod_name));
+                        ipam.occupy(
+                            *address,
+                            &owner(&attachment.key, &attachment.namespace, &attachment.pod_name),
+                        );
                     }
                     attachments.insert(attachment.key.clone(), attachment);
                 }
@@ -191,7 +194,7 @@ impl Attachments {
         }
         let id = inner.next_id().ok_or(AttachError::TooMany)?;
         let now = SystemTime::now();
-        let owner = owner(namespace, pod_name);
+        let owner = owner(key, namespace, pod_name);
         let Inner { ipam, elsewhere, .. } = &mut *inner;
         let addresses = ipam.allocate(&owner, node, requested, elsewhere, now)?;
         let attachment = Attachment {
@@ -332,8 +335,9 @@ impl Inner {
     }
 }
 
-fn owner(namespace: &str, pod_name: &str) -> String {
-    format!("pod {namespace}/{pod_name}")
+/// Who has an address. The container belongs to it: a pod's new sandbox is not its old one.
+fn owner(key: &AttachmentKey, namespace: &str, pod_name: &str) -> String {
+    format!("pod {namespace}/{pod_name} ({key})")
 }
 
 fn read_memory(directory: &Path) -> Memory {

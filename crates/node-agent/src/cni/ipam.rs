@@ -95,7 +95,7 @@ impl Ipam {
         self.wake(now);
         let mut chosen: Vec<(IpAddr, IpNet)> = Vec::new();
         for address in requested {
-            chosen.push((*address, self.request(*address, owner)?));
+            chosen.push((*address, self.request(*address, elsewhere)?));
         }
         for prefix in self.prefixes.clone() {
             let family_done = |(ip, _): &(IpAddr, IpNet)| ip.is_ipv4() == prefix.addr().is_ipv4();
@@ -124,15 +124,19 @@ impl Ipam {
         }
     }
 
-    fn request(&self, address: IpAddr, owner: &str) -> Result<IpNet, IpamError> {
+    fn request(&self, address: IpAddr, elsewhere: &BTreeSet<IpAddr>) -> Result<IpNet, IpamError> {
         let prefix = self.prefixes.iter().find(|prefix| prefix.contains(&address));
         let prefix = prefix.ok_or_else(|| IpamError::Outside {
             address,
             prefixes: self.prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         })?;
         match self.used.get(&address) {
-            Some(other) if other != owner => Err(IpamError::Taken { address, owner: other.clone() }),
-            _ => Ok(*prefix),
+            // Whoever has it is another attachment: one that asks again is answered without coming here.
+            Some(owner) => Err(IpamError::Taken { address, owner: owner.clone() }),
+            None if elsewhere.contains(&address) => {
+                Err(IpamError::Taken { address, owner: "another pod or the node itself".to_owned() })
+            }
+            None => Ok(*prefix),
         }
     }
 
@@ -279,7 +283,10 @@ mod tests {
                 .map_err(|e| e.to_string())
         };
         ask(&mut ipam, "a", "10.244.1.9").unwrap();
-        ask(&mut ipam, "a", "10.244.1.9").unwrap();
+        assert!(ask(&mut ipam, "a", "10.244.1.9").is_err(), "the same pod under another container");
+        let elsewhere: BTreeSet<IpAddr> = ["10.244.1.8".parse().unwrap()].into();
+        let taken = ipam.allocate("b", "n", &["10.244.1.8".parse().unwrap()], &elsewhere, at(0));
+        assert!(matches!(taken, Err(IpamError::Taken { .. })), "{taken:?}");
         assert_eq!(
             ask(&mut ipam, "b", "10.244.1.9").unwrap_err(),
             "requested address 10.244.1.9 is in use by a"

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fathom_api::fathom_v1::cni_server::Cni;
 use fathom_api::fathom_v1::{
     ActivateRequest, ActivateResponse, AllocateRequest, AllocateResponse, CheckRequest, CheckResponse,
-    ReleaseRequest, ReleaseResponse,
+    HeldAttachment, ListRequest, ListResponse, ReleaseRequest, ReleaseResponse,
 };
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -156,6 +156,18 @@ impl Cni for CniService {
             (_, None) => problems.push("the endpoint is not installed yet".to_owned()),
         }
         Ok(Response::new(CheckResponse { problems }))
+    }
+
+    async fn list(&self, _: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
+        let held = |attachment: Attachment| HeldAttachment {
+            attachment: Some(fathom_api::fathom_v1::Attachment {
+                container_id: attachment.key.container_id,
+                interface: attachment.key.interface,
+            }),
+            host_interface: attachment.host_interface,
+        };
+        let attachments = self.attachments.list().into_iter().map(held).collect();
+        Ok(Response::new(ListResponse { attachments }))
     }
 }
 

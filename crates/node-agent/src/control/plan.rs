@@ -2,6 +2,9 @@
 //!
 //! The planner remembers only what must outlive a computation: who holds which identity, which numbers
 //! prefixes and services have, who spoke last for an address.
+//!
+//! An address belongs to whoever can know: this node's own, then pods wired here, then Node objects, then
+//! Pod objects, whose status any author may fill in. The last claim counts only among equals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -9,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fathom_identity::{
-    CidrIdentities, Identities, Ipcache, IpcacheEntry, LabelFilter, LabelSet, PodMeta, PodScope, Registry,
-    reserved,
+    CidrIdentities, Conflict, Identities, Ipcache, IpcacheEntry, LabelFilter, LabelSet, PodMeta, PodScope,
+    Rank, Registry, reserved,
 };
 use fathom_policy::{NamedPort, PodFacts, asked_labels, required_prefixes};
 
@@ -157,7 +160,8 @@ impl<R: Registry> Planner<R> {
         self.take_policies(index, &mut plan);
         self.hold_all(index, locals, now, &mut plan);
         self.prefixes(&mut plan);
-        self.addresses(index, locals, host_addresses);
+        self.addresses(index, locals, host_addresses, &mut plan);
+        plan.problems.extend(super::routes::refused(index));
         plan.wanted.addresses = self.ipcache.addresses().map(|(ip, entry)| (ip, entry.identity)).collect();
         plan.wanted.facts = self.facts(applied, labels_of);
         plan.wanted.endpoints = locals.iter().map(|local| (local.ifindex, self.endpoint(local))).collect();
@@ -282,21 +286,29 @@ impl<R: Registry> Planner<R> {
         plan.wanted.prefixes = self.ipcache.prefixes().collect();
     }
 
-    fn addresses(&mut self, index: &Index, locals: &[LocalPod], host_addresses: &BTreeSet<IpAddr>) {
-        let mut claims: Vec<(IpAddr, Arc<str>, IpcacheEntry)> = Vec::new();
+    fn addresses(
+        &mut self,
+        index: &Index,
+        locals: &[LocalPod],
+        host_addresses: &BTreeSet<IpAddr>,
+        plan: &mut Plan,
+    ) {
+        // One claim per owner and address. A local pod has an object as well: what is wired here counts.
+        let mut claims: BTreeMap<(IpAddr, Arc<str>), (Rank, IpcacheEntry)> = BTreeMap::new();
+        for (owner, holder) in &self.holders {
+            let Some(pod) = &holder.pod else { continue };
+            for ip in &pod.ips {
+                let entry = IpcacheEntry { identity: holder.number, node: pod.node_name.clone() };
+                claims.insert((*ip, owner.clone()), (Rank::PodObject, entry));
+            }
+        }
         for node in index.nodes.iter() {
             let here = node.name == self.node.name;
             let identity = if here { reserved::HOST } else { reserved::REMOTE_NODE };
             let owner: Arc<str> = format!("node {}", node.name).into();
             for ip in &node.internal_ips {
-                claims.push((*ip, owner.clone(), IpcacheEntry { identity, node: node.name.clone() }));
-            }
-        }
-        for (owner, holder) in &self.holders {
-            let Some(pod) = &holder.pod else { continue };
-            for ip in &pod.ips {
-                let entry = IpcacheEntry { identity: holder.number, node: pod.node_name.clone() };
-                claims.push((*ip, owner.clone(), entry));
+                let entry = IpcacheEntry { identity, node: node.name.clone() };
+                claims.insert((*ip, owner.clone()), (Rank::NodeObject, entry));
             }
         }
         for local in locals {
@@ -304,23 +316,25 @@ impl<R: Registry> Planner<R> {
             let identity = self.holders.get(&owner).map_or(reserved::INIT, |holder| holder.number);
             for ip in &local.addresses {
                 let entry = IpcacheEntry { identity, node: self.node.name.clone() };
-                claims.push((*ip, owner.clone(), entry));
+                claims.insert((*ip, owner.clone()), (Rank::Local, entry));
             }
         }
         let host: Arc<str> = "this node".into();
         for ip in host_addresses {
             let entry = IpcacheEntry { identity: reserved::HOST, node: self.node.name.clone() };
-            claims.push((*ip, host.clone(), entry));
+            claims.insert((*ip, host.clone()), (Rank::Host, entry));
         }
-        let spoken_for: BTreeSet<(IpAddr, Arc<str>)> =
-            claims.iter().map(|(ip, owner, _)| (*ip, owner.clone())).collect();
+        let spoken_for: BTreeSet<(IpAddr, Arc<str>)> = claims.keys().cloned().collect();
         for (ip, owner) in self.spoken_for.difference(&spoken_for) {
             self.ipcache.remove(*ip, owner);
         }
-        for (ip, owner, entry) in claims {
-            self.ipcache.upsert(ip, &owner, entry);
+        for ((ip, owner), (rank, entry)) in claims {
+            self.ipcache.upsert(ip, &owner, rank, entry);
         }
         self.spoken_for = spoken_for;
+        plan.problems.extend(self.ipcache.conflicts().map(|Conflict { address, counts, passed_over }| {
+            format!("address {address} is claimed by {passed_over} and by {counts}, which counts")
+        }));
     }
 
     fn facts(&self, applied: &Applied, labels_of: &dyn Fn(u32) -> Option<LabelSet>) -> Facts {

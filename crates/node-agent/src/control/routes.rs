@@ -1,6 +1,7 @@
 //! Routes to other nodes' pods, and the switches that let a node forward at all.
 //!
-//! Ours carry a protocol number of their own; only those are ever removed.
+//! Ours carry a protocol number of their own; only those are ever removed or changed. Where somebody else's
+//! route to a prefix is there already, it stays, and the log says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -40,6 +41,9 @@ pub fn wanted(index: &Index, node: &str) -> Routes {
     let mut routes = Routes::new();
     for other in index.nodes.iter() {
         for prefix in &other.pod_cidrs {
+            if refusal(index, prefix).is_some() {
+                continue;
+            }
             if &*other.name == node {
                 routes.insert(*prefix, Hop::Nowhere);
                 continue;
@@ -51,6 +55,25 @@ pub fn wanted(index: &Index, node: &str) -> Routes {
         }
     }
     routes
+}
+
+/// Pod prefixes that get no route, and why.
+pub fn refused(index: &Index) -> Vec<String> {
+    let refusals = index.nodes.iter().flat_map(|node| {
+        let why = |prefix| refusal(index, prefix).map(|why| format!("node {}: no route: {why}", node.name));
+        node.pod_cidrs.iter().filter_map(why).collect::<Vec<_>>()
+    });
+    refusals.collect()
+}
+
+/// A route to such a prefix would take the nodes' own traffic with it.
+fn refusal(index: &Index, prefix: &IpNet) -> Option<String> {
+    if prefix.prefix_len() == 0 {
+        return Some(format!("podCIDR {prefix} is everything"));
+    }
+    let mut nodes = index.nodes.iter().flat_map(|node| node.internal_ips.iter().map(move |ip| (node, ip)));
+    let (node, ip) = nodes.find(|(_, ip)| prefix.contains(*ip))?;
+    Some(format!("podCIDR {prefix} holds {ip}, an address of node {} itself", node.name))
 }
 
 /// Keeps the kernel's table to what is wanted, until `stop`. `None` = not known yet: nothing is touched.
@@ -106,7 +129,11 @@ pub async fn apply(wanted: &Routes) -> anyhow::Result<()> {
         }
     }
     for (prefix, hop) in wanted.iter().filter(|(prefix, hop)| !present.contains(&(**prefix, **hop))) {
-        let added = handle.route().add(message(*prefix, *hop)).replace().execute().await;
+        let mut added =
+            handle.route().add(message(*prefix, *hop)).execute().await.map_err(anyhow::Error::from);
+        if added.as_ref().is_err_and(is_taken) {
+            added = taken(&handle, *prefix, *hop).await;
+        }
         let added = added.with_context(|| match hop {
             Hop::Via(gateway) => format!("route {prefix} via {gateway}: is the node on the same network?"),
             Hop::Nowhere => format!("route {prefix} to nowhere"),
@@ -116,6 +143,27 @@ pub async fn apply(wanted: &Routes) -> anyhow::Result<()> {
     failed.map_or(Ok(()), Err)
 }
 
+fn is_taken(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref::<rtnetlink::Error>(),
+        Some(rtnetlink::Error::NetlinkError(message)) if message.raw_code() == -libc::EEXIST
+    )
+}
+
+/// Whose route to a prefix is there: ours is fine, another one stays.
+async fn taken(handle: &Handle, prefix: IpNet, wanted: Hop) -> anyhow::Result<()> {
+    let routes = listed(handle).await?;
+    let there: Vec<&RouteMessage> = routes.iter().filter(|r| destination(r) == Some(prefix)).collect();
+    if there.iter().any(|route| route.header.protocol == PROTOCOL && hop(route) == Some(wanted)) {
+        return Ok(());
+    }
+    let protocol = there.first().map(|route| u8::from(route.header.protocol));
+    let protocol = protocol.map_or_else(String::new, |number| format!(" (protocol {number})"));
+    anyhow::bail!(
+        "somebody else's route to it{protocol} is there and stays: remove it, or choose another podCIDR"
+    )
+}
+
 fn connect() -> anyhow::Result<Handle> {
     let (connection, handle, _) = rtnetlink::new_connection().context("open a netlink socket")?;
     tokio::spawn(connection);
@@ -123,6 +171,11 @@ fn connect() -> anyhow::Result<Handle> {
 }
 
 async fn ours(handle: &Handle) -> anyhow::Result<Vec<RouteMessage>> {
+    let routes = listed(handle).await?;
+    Ok(routes.into_iter().filter(|route| route.header.protocol == PROTOCOL).collect())
+}
+
+async fn listed(handle: &Handle) -> anyhow::Result<Vec<RouteMessage>> {
     let mut found = Vec::new();
     for filter in [
         RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),
@@ -130,7 +183,7 @@ async fn ours(handle: &Handle) -> anyhow::Result<Vec<RouteMessage>> {
     ] {
         let routes: Vec<RouteMessage> =
             handle.route().get(filter).execute().try_collect().await.context("list routes")?;
-        found.extend(routes.into_iter().filter(|route| route.header.protocol == PROTOCOL));
+        found.extend(routes);
     }
     Ok(found)
 }
@@ -231,5 +284,66 @@ mod tests {
             assert_eq!((destination(&route), hop(&route)), (Some(prefix), Some(hop_wanted)));
             assert_eq!(route.header.protocol, PROTOCOL);
         }
+    }
+
+    fn node(name: &str, ip: &str, cidr: &str) -> crate::cluster::source::Delta {
+        let value = serde_json::json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": { "name": name },
+            "spec": { "podCIDRs": [cidr] },
+            "status": { "addresses": [{ "type": "InternalIP", "address": ip }] },
+        });
+        let kind = crate::cluster::model::Kind::Node;
+        let key = crate::cluster::model::ObjectKey::new(kind, "", name);
+        let object = crate::cluster::convert::object(kind, &value).object.unwrap();
+        crate::cluster::source::Delta::Upsert(key, object)
+    }
+
+    #[test]
+    fn a_pod_prefix_that_holds_a_node_or_everything_gets_no_route_and_is_named() {
+        let mut index = Index::default();
+        index.apply(node("a", "192.168.0.1", "10.244.1.0/24"));
+        index.apply(node("b", "192.168.0.2", "192.168.0.0/16"));
+        index.apply(node("c", "192.168.0.3", "0.0.0.0/0"));
+        assert_eq!(wanted(&index, "a").len(), 1);
+        let refused = refused(&index);
+        assert_eq!(refused.len(), 2);
+        assert!(refused[0].contains("node b") && refused[0].contains("192.168.0.1"), "{refused:?}");
+        assert!(refused[1].contains("0.0.0.0/0 is everything"), "{refused:?}");
+    }
+
+    /// Root only: in a network namespace of its own.
+    #[test]
+    fn a_route_of_somebody_else_stays_and_ours_follow_what_is_wanted() {
+        fathom_bpf::testing::in_new_netns(|| {
+            let ip = |line: &str| {
+                let out = std::process::Command::new("ip").args(line.split(' ')).output().unwrap();
+                assert!(out.status.success(), "ip {line}: {}", String::from_utf8_lossy(&out.stderr));
+                String::from_utf8_lossy(&out.stdout).into_owned()
+            };
+            ip("link set lo up");
+            ip("link add d0 type veth peer name d1");
+            ip("link set d1 up");
+            ip("address add 192.168.0.1/24 dev d0");
+            ip("link set d0 up");
+            ip("route add 10.244.2.0/24 via 192.168.0.77 proto static");
+            let via = |gateway: &str| Hop::Via(gateway.parse().unwrap());
+            let routes = |gateway| {
+                Routes::from([
+                    ("10.244.2.0/24".parse().unwrap(), via(gateway)),
+                    ("10.244.3.0/24".parse().unwrap(), via(gateway)),
+                ])
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            for gateway in ["192.168.0.2", "192.168.0.2", "192.168.0.3"] {
+                let refused = runtime.block_on(apply(&routes(gateway))).unwrap_err();
+                assert!(format!("{refused:#}").contains("10.244.2.0/24"), "{refused:#}");
+                assert!(format!("{refused:#}").contains("protocol 4"), "{refused:#}");
+                assert!(ip("route show 10.244.2.0/24").contains("via 192.168.0.77"));
+                assert!(ip("route show 10.244.3.0/24").contains(gateway));
+            }
+            ip("route del 10.244.2.0/24");
+            runtime.block_on(apply(&routes("192.168.0.3"))).unwrap();
+            assert!(ip("route show 10.244.2.0/24").contains("via 192.168.0.3"));
+        });
     }
 }

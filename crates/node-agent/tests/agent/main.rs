@@ -115,6 +115,9 @@ fn pods_are_wired_judged_and_unharmed_by_what_happens_to_the_agent() {
         assert!(status.success(), "{}", node.log());
         assert!(!node.run_dir().join("hubble.sock").exists() && !node.run_dir().join("cni.sock").exists());
         assert!(!client.reaches(web.addresses[0], 8080), "programs stay");
+        // Nobody answers: the plugin leaves a note, which cleanup takes along.
+        node.cni("DEL", &friend).unwrap();
+        assert!(node.run_dir().join("released").exists());
         node.cleanup();
         assert!(client.reaches(web.addresses[0], 8080), "and go when told");
         assert!(!node.bpffs.path().join("fathom").exists());

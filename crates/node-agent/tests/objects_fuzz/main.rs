@@ -13,7 +13,7 @@ use fathom_node_agent::cluster::model::Object;
 use fathom_node_agent::cluster::source::Delta;
 use fathom_node_agent::cluster::yaml::{self, Content};
 use fathom_node_agent::control::services::frontends;
-use fathom_policy::{Compiler, RuleRegistry, World, required_prefixes};
+use fathom_policy::{Compiler, Rule, RuleRegistry, World, required_prefixes};
 use mutate::Random;
 
 /// A manifest that takes longer than this to read would hold up every other.
@@ -55,6 +55,45 @@ fn no_manifest_panics_hangs_or_opens_what_it_does_not_name() {
     );
 }
 
+/// Whoever misspells a field's name gets no more than is written: in each direction the policy still
+/// restricts at least the pods it did, and no rule allows that did not; nothing is lost in silence.
+#[test]
+fn a_typo_in_a_policy_never_allows_more() {
+    let mut random = Random::new(setting("FATHOM_FUZZ_SEED", 1));
+    let end = Instant::now() + Duration::from_secs(setting("FATHOM_FUZZ_SECONDS", 2));
+    let policies: Vec<&str> =
+        SEEDS.split("---\n").filter(|seed| seed.contains("\nkind: NetworkPolicy")).collect();
+    let mut typos = 0;
+    while Instant::now() < end || typos < 500 {
+        let text = *random.pick(&policies.iter().collect::<Vec<_>>());
+        let Some(typo) = mutate::misspelt(text, &mut random) else { continue };
+        typos += 1;
+        let (before, after) = (yaml::read(text), yaml::read(&typo));
+        if after.broken {
+            continue; // The file keeps what it said.
+        }
+        assert!(!after.faults.is_empty(), "nobody is told:\n{typo}");
+        let policy = |content: &Content| match content.objects.first().map(|entry| entry.object.clone()) {
+            Some(Object::NetworkPolicy(policy)) => policy,
+            other => panic!("{other:?}\n{typo}"),
+        };
+        let (before, after) = (policy(&before).meaning.clone(), policy(&after).meaning.clone());
+        for (before, after) in [(&before.ingress, &after.ingress), (&before.egress, &after.egress)] {
+            assert!(before.is_none() || after.is_some(), "restricts no more:\n{typo}");
+            for rule in after.iter().flatten().filter(|rule| **rule != Rule::Broken) {
+                assert!(before.iter().flatten().any(|written| written == rule), "{rule:?}:\n{typo}");
+            }
+        }
+        // Of two requirements one may be gone: it selects more pods, and allows them nothing.
+        let nothing = |rules: &Option<Vec<Rule>>| rules.iter().flatten().all(|rule| *rule == Rule::Broken);
+        if before.subject != after.subject {
+            let lost = after.subject.requirements.iter().all(|r| before.subject.requirements.contains(r));
+            assert!(lost && nothing(&after.ingress) && nothing(&after.egress), "{after:?}\n{typo}");
+        }
+    }
+    println!("{typos} typos");
+}
+
 fn judge(text: &str, tally: &mut Tally) {
     let begun = Instant::now();
     let content = yaml::read(text);
@@ -84,9 +123,11 @@ fn policies_restrict(content: &Content, text: &str) {
         // The same object may be in the file twice; this one is at its place.
         let found = content.objects.iter().find(|entry| entry.key == *key && entry.line == fault.line);
         let entry = found.unwrap_or_else(|| panic!("{key} is gone: {fault:?}\n{text}"));
-        assert_ne!(fault.in_force, InForce::AsWritten);
         let Object::NetworkPolicy(policy) = &entry.object else { panic!("{key} is {:?}", entry.object) };
-        if fault.in_force == InForce::OlderOrRestricted {
+        if fault.in_force == InForce::AsWritten {
+            // A field beside the spec, which says nothing about what is allowed.
+            assert!(policy.meaning.problems.is_empty(), "{policy:?}\n{text}");
+        } else if fault.in_force == InForce::OlderOrRestricted {
             let closed = |rules: &Option<Vec<_>>| rules.as_ref().is_some_and(Vec::is_empty);
             assert!(closed(&policy.meaning.ingress) && closed(&policy.meaning.egress), "{policy:?}\n{text}");
         }

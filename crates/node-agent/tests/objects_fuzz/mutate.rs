@@ -80,7 +80,7 @@ const WORDS: [&str; 48] = [
 pub fn manifest(seeds: &[&str], random: &mut Random) -> String {
     let mut text = (0..=random.below(3)).map(|_| random.pick(seeds)).collect::<Vec<_>>().join("---\n");
     for _ in 0..random.below(6) {
-        text = match random.below(8) {
+        text = match random.below(9) {
             0 => bytes(&text, random),
             1 => word(&text, random),
             2 => value(&text, random),
@@ -94,6 +94,7 @@ pub fn manifest(seeds: &[&str], random: &mut Random) -> String {
                 lines[at] = format!("{indent}{}", lines[at].trim_start());
             }),
             6 => line(&text, random, |lines, at, _| lines.insert(at, lines[at].clone())),
+            7 => misspelt(&text, random).unwrap_or_default(),
             _ => cut(&text, random),
         };
     }
@@ -144,4 +145,48 @@ fn line(
 
 fn cut(text: &str, random: &mut Random) -> String {
     text[..boundary(text, random.below(text.len() + 1))].to_owned()
+}
+
+/// Changes one letter of a field's name, takes it out or doubles it; names that authors make up (labels,
+/// their values) are left alone.
+pub fn misspelt(text: &str, random: &mut Random) -> Option<String> {
+    const FIELDS: [&str; 22] = [
+        "apiVersion",
+        "kind",
+        "metadata",
+        "name",
+        "namespace",
+        "spec",
+        "podSelector",
+        "namespaceSelector",
+        "matchLabels",
+        "matchExpressions",
+        "operator",
+        "values",
+        "policyTypes",
+        "ingress",
+        "egress",
+        "from",
+        "to",
+        "ports",
+        "port",
+        "endPort",
+        "ipBlock",
+        "except",
+    ];
+    let field = random.pick(&FIELDS);
+    let is_name_part = |c: char| c.is_ascii_alphanumeric();
+    let places: Vec<usize> = text
+        .match_indices(&format!("{field}:"))
+        .map(|(at, _)| at)
+        .filter(|at| !text[..*at].ends_with(is_name_part))
+        .collect();
+    let at = *places.get(random.below(places.len()))? + random.below(field.len());
+    let letter = &text[at..=at];
+    let other = match random.below(3) {
+        0 => String::new(),
+        1 => letter.repeat(2),
+        _ => char::from(b'a' + random.below(26) as u8).to_string(),
+    };
+    (other != letter).then(|| format!("{}{other}{}", &text[..at], &text[at + 1..]))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fathom_identity::{
-    CidrIdentities, Identities, Ipcache, IpcacheEntry, LabelFilter, MemoryRegistry, PodMeta, PodScope,
+    CidrIdentities, Identities, Ipcache, IpcacheEntry, LabelFilter, MemoryRegistry, PodMeta, PodScope, Rank,
     reserved,
 };
 
@@ -60,12 +60,18 @@ impl Built {
             identities.push(identity);
             let owner: Arc<str> = format!("pod-{place}").into();
             for address in &pod.addresses {
-                ipcache.upsert(*address, &owner, IpcacheEntry { identity, node: "node-a".into() });
+                ipcache.upsert(
+                    *address,
+                    &owner,
+                    Rank::PodObject,
+                    IpcacheEntry { identity, node: "node-a".into() },
+                );
             }
         }
         ipcache.upsert(
             HOST,
             &"node-a".into(),
+            Rank::Host,
             IpcacheEntry { identity: reserved::HOST, node: "node-a".into() },
         );
         let cidrs = CidrIdentities::new().set(&required_prefixes(&policies)).unwrap();

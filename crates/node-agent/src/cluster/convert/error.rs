@@ -11,6 +11,9 @@ pub enum ConvertError {
     /// What the policy crate found, joined.
     #[error("{0}")]
     Policy(String),
+    /// The rest of the object counts.
+    #[error("there is no such field as {0}: see how it is spelt")]
+    UnknownFields(String),
     #[error("{0} is missing")]
     Missing(&'static str),
     #[error("{field}: {value:?} is no IP address")]

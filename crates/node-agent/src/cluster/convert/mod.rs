@@ -6,6 +6,7 @@ mod node;
 mod pod;
 mod policy;
 mod service;
+mod unknown;
 
 use std::sync::Arc;
 
@@ -16,9 +17,9 @@ use serde_json::Value;
 pub use error::ConvertError;
 pub use node::{namespace, node};
 pub use pod::pod;
-pub use policy::network_policy;
 pub use service::{endpoint_slice, service};
 
+use self::unknown::FieldPath;
 use super::model::{Kind, Object};
 
 /// Namespace of an object that names none, as for `kubectl apply`.
@@ -30,11 +31,15 @@ pub struct Converted {
     pub object: Option<Object>,
     pub error: Option<ConvertError>,
     pub in_force: InForce,
+    /// A field of the metadata is misspelt and there is no namespace: the object may be another's than
+    /// its key says.
+    pub key_in_doubt: bool,
 }
 
 /// Which form of the object counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InForce {
+    /// The object; an error beside it is a warning.
     AsWritten,
     /// The object beside the error: stricter than written.
     Restricted,
@@ -46,27 +51,33 @@ pub enum InForce {
 
 /// Converts one object of a known kind.
 pub fn object(kind: Kind, value: &Value) -> Converted {
-    if kind == Kind::NetworkPolicy {
-        return policy::from_value(value);
-    }
+    let mut unknown = Vec::new();
     let object = match kind {
-        Kind::Namespace => read(value).and_then(namespace).map(|o| Object::Namespace(Arc::new(o))),
-        Kind::Node => read(value).and_then(node).map(|o| Object::Node(Arc::new(o))),
-        Kind::Pod => read(value).and_then(pod).map(|o| Object::Pod(Arc::new(o))),
-        Kind::Service => read(value).and_then(service).map(|o| Object::Service(Arc::new(o))),
-        Kind::EndpointSlice => {
-            read(value).and_then(endpoint_slice).map(|o| Object::EndpointSlice(Arc::new(o)))
+        Kind::NetworkPolicy => return policy::from_value(value),
+        Kind::Namespace => {
+            read(value, &mut unknown).and_then(namespace).map(|o| Object::Namespace(Arc::new(o)))
         }
-        Kind::NetworkPolicy => unreachable!("returned above"),
+        Kind::Node => read(value, &mut unknown).and_then(node).map(|o| Object::Node(Arc::new(o))),
+        Kind::Pod => read(value, &mut unknown).and_then(pod).map(|o| Object::Pod(Arc::new(o))),
+        Kind::Service => read(value, &mut unknown).and_then(service).map(|o| Object::Service(Arc::new(o))),
+        Kind::EndpointSlice => {
+            read(value, &mut unknown).and_then(endpoint_slice).map(|o| Object::EndpointSlice(Arc::new(o)))
+        }
     };
+    let key_in_doubt = !kind.is_cluster_scoped() && unknown::leaves_the_key_in_doubt(&unknown, value);
     match object {
-        Ok(object) => Converted { object: Some(object), error: None, in_force: InForce::AsWritten },
-        Err(error) => Converted { object: None, error: Some(error), in_force: InForce::Older },
+        Ok(object) => {
+            let error = (!unknown.is_empty()).then(|| ConvertError::UnknownFields(unknown::listed(&unknown)));
+            Converted { object: Some(object), error, in_force: InForce::AsWritten, key_in_doubt }
+        }
+        Err(error) => Converted { object: None, error: Some(error), in_force: InForce::Older, key_in_doubt },
     }
 }
 
-fn read<T: DeserializeOwned>(value: &Value) -> Result<T, ConvertError> {
-    T::deserialize(value).map_err(|error| ConvertError::Schema(error.to_string()))
+/// Reads a wire type, which passes over fields it does not have: they are collected.
+fn read<T: DeserializeOwned>(value: &Value, unknown: &mut Vec<FieldPath>) -> Result<T, ConvertError> {
+    serde_ignored::deserialize(value, |path| unknown.push(FieldPath::of(&path)))
+        .map_err(|error| ConvertError::Schema(error.to_string()))
 }
 
 fn name_of(metadata: &ObjectMeta) -> Result<Arc<str>, ConvertError> {

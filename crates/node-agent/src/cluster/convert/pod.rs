@@ -24,6 +24,7 @@ pub fn pod(object: core::Pod) -> Result<Pod, ConvertError> {
     let ready = status.conditions.as_ref().is_none_or(|conditions| {
         conditions.iter().find(|c| c.type_ == "Ready").is_none_or(|c| c.status == "True")
     });
+    let ports = ports(&spec)?;
     Ok(Pod {
         workload: workload(&metadata),
         namespace: super::namespace_of(&metadata),
@@ -35,7 +36,7 @@ pub fn pod(object: core::Pod) -> Result<Pod, ConvertError> {
         finished,
         ready: ready && !finished,
         ips,
-        ports: ports(&spec.containers)?,
+        ports,
     })
 }
 
@@ -54,11 +55,18 @@ fn addresses(status: &core::PodStatus) -> Result<Vec<IpAddr>, ConvertError> {
     Ok(ips)
 }
 
-fn ports(containers: &[core::Container]) -> Result<Vec<NamedPort>, ConvertError> {
+/// Ports of what runs as long as the pod does: containers, and init containers that always restart
+/// (native sidecars). Those of other init containers are gone before anybody connects.
+fn ports(spec: &core::PodSpec) -> Result<Vec<NamedPort>, ConvertError> {
+    let init = spec.init_containers.iter().flatten().enumerate();
+    let sidecars = init.filter(|(_, container)| container.restart_policy.as_deref() == Some("Always"));
+    let containers = spec.containers.iter().enumerate().map(|(at, container)| ("containers", at, container));
     let mut named = Vec::new();
-    for (c, container) in containers.iter().enumerate() {
+    for (list, c, container) in
+        containers.chain(sidecars.map(|(at, sidecar)| ("initContainers", at, sidecar)))
+    {
         for (p, port) in container.ports.iter().flatten().enumerate() {
-            let at = |name: &str| format!("spec.containers[{c}].ports[{p}].{name}");
+            let at = |name: &str| format!("spec.{list}[{c}].ports[{p}].{name}");
             let number = field::port(at("containerPort"), port.container_port)?;
             let protocol = field::protocol(at("protocol"), port.protocol.as_deref())?;
             if let Some(name) = &port.name {
@@ -144,6 +152,20 @@ mod tests {
             let pod = with_phase(phase);
             assert!(pod.ips.is_empty() && pod.finished && !pod.ready);
         }
+    }
+
+    #[test]
+    fn a_sidecars_ports_have_names_too_and_those_of_a_container_that_ends_do_not() {
+        let container = |name: &str, port: u16, restart: Option<&str>| json!({ "name": name, "ports": [{ "name": name, "containerPort": port }], "restartPolicy": restart });
+        let pod = read(json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p" },
+            "spec": {
+                "containers": [container("web", 80, None)],
+                "initContainers": [container("migrate", 81, None), container("mesh", 15001, Some("Always"))],
+            },
+        }));
+        let names: Vec<_> = pod.unwrap().ports.into_iter().map(|port| (port.name, port.port.get())).collect();
+        assert_eq!(names, [("mesh".to_owned(), 15001), ("web".to_owned(), 80)]);
     }
 
     #[test]

@@ -4,6 +4,17 @@
 //! `*.yaml`, `*.yml` and `*.json` at any depth; several documents per file; `List` and `PodList`.
 //! Of two files that hold the same object the first by path counts. inotify wakes a scan at once; a
 //! rescan every few seconds finds what inotify cannot see (bind mounts, links into other trees).
+//!
+//! Nothing is deleted from a partial view:
+//!
+//! * While the agent runs, a file that cannot be read, or has a part of which not even the object is known,
+//!   keeps the objects it had; an object that is wrong keeps its last good form.
+//! * At a start the copies of an earlier agent stand for that memory: a file that fails, or was written to
+//!   a moment ago, begins with its copy.
+//! * A file that fails at a start and has no copy, while others have one, is held against the earlier agent:
+//!   it may have read it under another name. Until it is mended or removed nothing is handed on, and what
+//!   is in the kernel stays. Without any copies nothing was in force before, and the agent begins with what
+//!   it can understand.
 
 mod document;
 mod last_good;
@@ -76,7 +87,7 @@ async fn follow(source: YamlDirectory, feed: Feed) -> anyhow::Result<()> {
         let wait = match found {
             Ok(scan) => {
                 let new_directories = add_watches(&mut watch, &scan, &mut report);
-                if !hand_on(&mut scanner, &feed, &mut listed, &mut report).await {
+                if !hand_on(&mut scanner, &scan, &feed, &mut listed, &mut report).await {
                     return Ok(());
                 }
                 // A directory that was not watched during the scan is looked into once more.
@@ -115,7 +126,17 @@ fn add_watches(watch: &mut Watch, scan: &Scan, report: &mut Report) -> bool {
     new
 }
 
-async fn hand_on(scanner: &mut Scanner, feed: &Feed, listed: &mut bool, report: &mut Report) -> bool {
+async fn hand_on(
+    scanner: &mut Scanner,
+    scan: &Scan,
+    feed: &Feed,
+    listed: &mut bool,
+    report: &mut Report,
+) -> bool {
+    report.problems(scanner.view().problems(), feed);
+    if !*listed && !scan.complete {
+        return true;
+    }
     let mut batch = scanner.view().deltas();
     if !*listed {
         *listed = true;
@@ -123,7 +144,6 @@ async fn hand_on(scanner: &mut Scanner, feed: &Feed, listed: &mut bool, report: 
         batch.extend(Kind::ALL.map(Delta::Complete));
         tracing::info!(objects = scanner.view().len(), "objects listed");
     }
-    report.problems(scanner.view().problems(), feed);
     feed.send(batch).await
 }
 

@@ -14,8 +14,42 @@ pub struct Content {
     /// In the order of the file; a key may come twice.
     pub objects: Vec<Entry>,
     pub faults: Vec<Fault>,
-    /// Some document is no YAML: what it would have said is unknown.
+    /// Some document does not say which object it is, or is no YAML: what it would have said is unknown.
     pub broken: bool,
+    /// Objects of kinds that are not followed.
+    pub strangers: Vec<Stranger>,
+}
+
+/// An object of a kind that is not followed: nobody's business, unless it used to be one that is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stranger {
+    pub api_version: String,
+    pub kind: String,
+    pub namespace: String,
+    pub name: String,
+    pub line: usize,
+}
+
+impl Stranger {
+    /// The same wherever it stands in its file.
+    pub fn without_line(&self) -> Self {
+        Self { line: 0, ..self.clone() }
+    }
+}
+
+impl Content {
+    /// What a file says that is no text.
+    pub fn no_text() -> Self {
+        let mut content = Self::default();
+        content.keyless(1, "not valid YAML: no UTF-8 text".to_owned());
+        content
+    }
+
+    /// A fault that leaves open which object is meant.
+    fn keyless(&mut self, line: usize, message: String) {
+        self.broken = true;
+        self.faults.push(Fault { line, key: None, message, in_force: InForce::Older });
+    }
 }
 
 /// An object and the line its document starts at.
@@ -44,10 +78,7 @@ pub fn read(text: &str) -> Content {
     for document in split(text) {
         match parse(document) {
             Ok(value) => object(&value, document.line, &mut content),
-            Err((line, message)) => {
-                content.broken = true;
-                content.faults.push(Fault { line, key: None, message, in_force: InForce::Older });
-            }
+            Err((line, message)) => content.keyless(line, message),
         }
     }
     content
@@ -74,8 +105,7 @@ fn object(value: &Value, line: usize, content: &mut Content) {
     let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     if kind.is_empty() || api_version.is_empty() {
-        let message = "no Kubernetes object: apiVersion or kind is missing".to_owned();
-        content.faults.push(Fault { line, key: None, message, in_force: InForce::Older });
+        content.keyless(line, "no Kubernetes object: apiVersion or kind is missing".to_owned());
         return;
     }
     if let (true, Some(items)) = (kind.ends_with("List"), value.get("items").and_then(Value::as_array)) {
@@ -84,25 +114,57 @@ fn object(value: &Value, line: usize, content: &mut Content) {
         }
         return;
     }
+    let listed =
+        kind.strip_suffix("List").filter(|of| of.is_empty() || Kind::parse(api_version, of).is_some());
+    if listed.is_some() && value.get("items").is_none_or(|items| !items.is_null()) {
+        content.keyless(line, format!("{kind} without items"));
+        return;
+    }
     let Some(kind) = Kind::parse(api_version, kind) else {
-        match other_version_of(api_version, kind) {
-            Some(kind) => {
-                let (name, version) = (kind.name(), kind.api_version());
-                let message = format!("{name} in apiVersion {api_version} is not read: write {version}");
-                content.faults.push(Fault { line, key: None, message, in_force: InForce::Older });
+        match meant(api_version, kind) {
+            Some(known) => {
+                let (name, version) = (known.name(), known.api_version());
+                let message =
+                    format!("{kind} in apiVersion {api_version} is not read: write {name} in {version}");
+                content.keyless(line, message);
             }
-            None => tracing::debug!(line, api_version, kind, "object of a kind that is not followed"),
+            None => {
+                tracing::debug!(line, api_version, kind, "object of a kind that is not followed");
+                let (namespace, name) = namespace_and_name(value);
+                let stranger = Stranger {
+                    api_version: api_version.to_owned(),
+                    kind: kind.to_owned(),
+                    namespace: namespace.to_owned(),
+                    name: name.to_owned(),
+                    line,
+                };
+                content.strangers.push(stranger);
+            }
         }
         return;
     };
     typed(kind, value, line, content);
 }
 
-/// A kind that is followed, but not in this version: a slip, unlike kinds of other groups.
-fn other_version_of(api_version: &str, kind: &str) -> Option<Kind> {
+/// The kind that is followed and that somebody most likely meant: the same or nearly the same name in the
+/// same group. Kinds of other groups may be called as they like.
+fn meant(api_version: &str, kind: &str) -> Option<Kind> {
     let group = |version: &str| version.rsplit_once('/').map_or(String::new(), |(group, _)| group.to_owned());
     let same_group = |known: &Kind| group(known.api_version()) == group(api_version);
-    Kind::ALL.into_iter().filter(|known| known.name() == kind).find(same_group)
+    Kind::ALL.into_iter().filter(same_group).find(|known| is_slip(kind, known.name()))
+}
+
+/// Whether two names differ by case or by what one slip of the hand does: a letter too many, too few,
+/// wrong, or two that changed places.
+fn is_slip(written: &str, meant: &str) -> bool {
+    let (a, b) = (written.to_lowercase(), meant.to_lowercase());
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+    let (a, b) = (&a[same..], &b[same..]);
+    let changed_places = a.len() > 1 && b.len() > 1 && a[0] == b[1] && a[1] == b[0] && a[2..] == b[2..];
+    let after = |letters: &'_ [char], n: usize| letters.get(n..).unwrap_or_default().to_vec();
+    let one = after(a, 1) == after(b, 1) || after(a, 1) == b || a == after(b, 1);
+    (a.is_empty() && b.is_empty()) || changed_places || (one && meant.len() > 4)
 }
 
 /// Items of a typed list (`PodList`) may leave their own kind out.
@@ -117,18 +179,22 @@ fn with_list_kind<'a>(item: &'a Value, api_version: &str, list: &str) -> Cow<'a,
     Cow::Owned(item)
 }
 
-fn typed(kind: Kind, value: &Value, line: usize, content: &mut Content) {
+fn namespace_and_name(value: &Value) -> (&str, &str) {
     let metadata = value.get("metadata");
     let meta = |field: &str| metadata.and_then(|m| m.get(field)).and_then(Value::as_str).unwrap_or_default();
-    let name = meta("name");
+    let namespace = Some(meta("namespace")).filter(|n| !n.is_empty());
+    (namespace.unwrap_or(convert::DEFAULT_NAMESPACE), meta("name"))
+}
+
+fn typed(kind: Kind, value: &Value, line: usize, content: &mut Content) {
+    let (namespace, name) = namespace_and_name(value);
     if name.is_empty() {
-        let message = format!("{} without metadata.name", kind.name());
-        content.faults.push(Fault { line, key: None, message, in_force: InForce::Older });
+        content.keyless(line, format!("{} without metadata.name", kind.name()));
         return;
     }
-    let namespace = Some(meta("namespace")).filter(|n| !n.is_empty()).unwrap_or(convert::DEFAULT_NAMESPACE);
     let key = ObjectKey::new(kind, namespace, name);
-    let Converted { object, error, in_force } = convert::object(kind, value);
+    let Converted { object, error, in_force, key_in_doubt } = convert::object(kind, value);
+    content.broken |= key_in_doubt;
     if let Some(error) = error {
         let key = Some(key.clone());
         content.faults.push(Fault { line, key, message: error.to_string(), in_force });

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::last_good::LastGood;
-use super::read::read;
+use super::read::{Content, read};
 use super::tree::{Fingerprint, walk};
 use super::view::View;
 use super::watch::Hints;
@@ -18,6 +18,10 @@ const SETTLE: Duration = Duration::from_millis(100);
 const GONE_AFTER: Duration = Duration::from_millis(150);
 /// A writer that keeps a file open longer than this is no editor: what is there is read.
 const WRITER_PATIENCE: Duration = Duration::from_secs(10);
+/// A file that cannot be read is tried again after this long, then after twice as long, and so on …
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// … up to this.
+const RETRY_MOST: Duration = Duration::from_secs(30);
 /// Largest file that is read, in bytes.
 const MAX_FILE: u64 = 256 << 20;
 
@@ -26,10 +30,23 @@ pub struct Scanner {
     root: PathBuf,
     view: View,
     last_good: LastGood,
-    read_as: BTreeMap<PathBuf, Fingerprint>,
+    files: BTreeMap<PathBuf, Known>,
     missing_since: BTreeMap<PathBuf, Instant>,
     open: BTreeSet<PathBuf>,
     first: bool,
+    /// A scan was complete.
+    listed: bool,
+    /// Files of which it is not known what they said when an earlier agent read them.
+    unknown: BTreeSet<PathBuf>,
+}
+
+/// How far a file has been read.
+#[derive(Debug, Default)]
+struct Known {
+    /// The state that was read last.
+    read_as: Option<Fingerprint>,
+    /// The last attempts failed: when to try again, and how long the wait was.
+    retry: Option<(Instant, Duration)>,
 }
 
 /// What a scan found besides what it put into the view.
@@ -38,6 +55,8 @@ pub struct Scan {
     pub directories: BTreeSet<PathBuf>,
     /// Something is not settled: scan again after this long.
     pub again_in: Option<Duration>,
+    /// What the directory says is known, so what it does not say is gone.
+    pub complete: bool,
 }
 
 impl Scanner {
@@ -46,10 +65,12 @@ impl Scanner {
             root,
             view: View::default(),
             last_good,
-            read_as: BTreeMap::new(),
+            files: BTreeMap::new(),
             missing_since: BTreeMap::new(),
             open: BTreeSet::new(),
             first: true,
+            listed: false,
+            unknown: BTreeSet::new(),
         }
     }
 
@@ -65,69 +86,117 @@ impl Scanner {
         self.open.retain(|path| !hints.closed.contains(path));
         self.open.extend(hints.open);
         let tree = walk(&self.root)?;
-        let mut scan = Scan { directories: tree.directories, again_in: None };
+        let mut scan = Scan { directories: tree.directories, ..Scan::default() };
         for (path, found) in &tree.files {
             self.consider(path, *found, hints.closed.contains(path), &mut scan);
         }
         let vanished: Vec<PathBuf> =
-            self.read_as.keys().filter(|path| !tree.files.contains_key(*path)).cloned().collect();
+            self.files.keys().filter(|path| !tree.files.contains_key(*path)).cloned().collect();
         for path in vanished {
             if self.is_gone(&path, &mut scan) {
                 self.view.remove(&path);
                 self.last_good.forget(&path);
-                self.read_as.remove(&path);
+                self.files.remove(&path);
                 self.open.remove(&path);
+                self.unknown.remove(&path);
             }
         }
-        self.missing_since.retain(|path, _| self.read_as.contains_key(path));
+        self.missing_since.retain(|path, _| self.files.contains_key(path));
+        scan.complete = self.unknown.is_empty();
+        if scan.complete && !std::mem::replace(&mut self.listed, true) {
+            self.last_good.keep_only(self.files.keys().map(PathBuf::as_path));
+        }
         self.first = false;
         Ok(scan)
     }
 
     fn consider(&mut self, path: &Path, found: Fingerprint, closed: bool, scan: &mut Scan) {
-        if self.read_as.get(path) == Some(&found) && !closed {
+        let (read_as, retry) = self.files.get(path).map_or((None, None), |k| (k.read_as, k.retry));
+        if read_as == Some(found) && !closed {
             self.missing_since.remove(path);
             return;
         }
-        if self.read_as.contains_key(path) && found.is_empty() {
+        if let Some((at, _)) = retry.filter(|_| !closed) {
+            let left = at.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                scan.again(left);
+                return;
+            }
+        }
+        if self.view.is_loaded(path) && found.is_empty() {
             if !self.is_gone(path, scan) {
                 return;
             }
         } else {
             self.missing_since.remove(path);
         }
-        // At the first scan there is no earlier state to keep meanwhile, so everything is read.
-        if !self.first && !closed {
+        if !closed {
             let patience = if self.open.contains(path) { WRITER_PATIENCE } else { SETTLE };
             let age = found.age(SystemTime::now());
-            if age < patience {
+            // At the first scan nobody was there to see the writer, so that what it has written so far may
+            // be a half. Without a copy there is nothing to keep meanwhile.
+            if age < patience && (!self.first || self.recalled(path)) {
+                self.files.entry(path.to_owned()).or_default();
                 scan.again(patience - age);
                 return;
             }
         }
-        self.load(path, found);
+        self.load(path, found, scan);
     }
 
-    fn load(&mut self, path: &Path, found: Fingerprint) {
-        let first_time = self.read_as.insert(path.to_owned(), found).is_none();
+    fn load(&mut self, path: &Path, found: Fingerprint, scan: &mut Scan) {
         self.open.remove(path);
-        match read_text(path) {
-            Ok(text) => {
-                let content = read(&text);
-                if content.broken
-                    && first_time
-                    && let Some(older) = self.last_good.recall(path)
-                {
-                    self.view.put(path, read(&older));
-                }
-                if !content.broken {
-                    self.last_good.keep(path, &text);
-                }
-                self.view.put(path, content);
-            }
+        let text = match read_text(path) {
+            Ok(text) => text,
             // Gone between the walk and the read: the next scan sees that.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => self.view.unreadable(path, &error),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => {
+                let known = self.files.entry(path.to_owned()).or_default();
+                let wait = known.retry.map_or(RETRY_FIRST, |(_, last)| (last * 2).min(RETRY_MOST));
+                known.retry = Some((Instant::now() + wait, wait));
+                scan.again(wait);
+                self.recalled(path);
+                self.view.unreadable(path, &error);
+                self.not_understood(path, "");
+                return;
+            }
+        };
+        self.files.insert(path.to_owned(), Known { read_as: Some(found), retry: None });
+        let content = text.as_deref().map_or_else(Content::no_text, read);
+        if content.broken || !content.faults.is_empty() || !content.strangers.is_empty() {
+            self.recalled(path);
+        }
+        if self.view.put(path, content) {
+            self.unknown.remove(path);
+            self.last_good.keep(path, text.as_deref().unwrap_or_default());
+        } else {
+            self.not_understood(path, text.as_deref().unwrap_or_default());
+        }
+    }
+
+    /// Puts in the copy of a file that has not been taken in yet; whether it has been now.
+    fn recalled(&mut self, path: &Path) -> bool {
+        if self.view.is_loaded(path) {
+            return true;
+        }
+        let Some(older) = self.last_good.recall(path) else { return false };
+        self.view.put(path, read(&older));
+        true
+    }
+
+    /// A file failed, in whole or in part. Without a copy its `text` becomes the copy, as the record of
+    /// what is in force of it; but not if an earlier agent may have read it in another form.
+    fn not_understood(&mut self, path: &Path, text: &str) {
+        if self.last_good.has(path) {
+            return;
+        }
+        if self.first && self.last_good.is_inherited() {
+            self.unknown.insert(path.to_owned());
+        }
+        if self.unknown.contains(path) {
+            self.view.holds_up(path);
+        } else {
+            self.last_good.keep(path, text);
         }
     }
 
@@ -150,11 +219,12 @@ impl Scan {
     }
 }
 
-fn read_text(path: &Path) -> io::Result<String> {
+/// The text; `None` if it is none.
+fn read_text(path: &Path) -> io::Result<Option<String>> {
     let size = std::fs::metadata(path)?.len();
     if size > MAX_FILE {
         let text = format!("{size} bytes are more than the {MAX_FILE} that are read");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
     }
-    std::fs::read_to_string(path)
+    Ok(String::from_utf8(std::fs::read(path)?).ok())
 }

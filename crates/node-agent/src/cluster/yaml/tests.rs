@@ -97,13 +97,11 @@ fn is(name: &'static str, value: Option<&'static str>) -> impl Fn(&Index) -> boo
 }
 
 #[tokio::test]
-async fn saved_files_take_effect_within_tens_of_milliseconds() {
+async fn saved_files_new_directories_and_removals_take_effect() {
     let mut dir = Running::over(&[("a.yaml", &namespace("a", "one"))]).await;
     assert_eq!(team(&dir.index, "a").as_deref(), Some("one"));
-    let start = tokio::time::Instant::now();
     dir.save("a.yaml", &namespace("a", "two"));
     dir.until("the edit", is("a", Some("two"))).await;
-    assert!(start.elapsed() < Duration::from_millis(100), "took {:?}", start.elapsed());
     std::fs::create_dir(dir.path("sub")).unwrap();
     dir.save("sub/b.yml", &namespace("b", "x"));
     dir.until("a file in a new directory", is("b", Some("x"))).await;
@@ -220,7 +218,7 @@ async fn a_file_broken_while_nobody_looked_still_means_what_it_last_meant() {
     let mut after = Running::start(root, Some(copies.path().to_owned()));
     after.until("listed again", Index::is_complete).await;
     assert_eq!(team(&after.index, "a").as_deref(), Some("one"));
-    assert!(after.problems()[0].contains("last good objects stay"));
+    after.until_problem("last good objects stay").await;
 }
 
 #[test]
@@ -228,8 +226,9 @@ fn a_version_that_is_not_read_is_named_and_other_groups_are_none_of_our_business
     let object =
         |version: &str| read(&format!("apiVersion: {version}\nkind: NetworkPolicy\nmetadata: {{name: p}}\n"));
     let fault = &object("networking.k8s.io/v1beta1").faults[0];
-    assert!(fault.message.contains("write networking.k8s.io/v1"), "{fault:?}");
-    assert_eq!(object("crd.projectcalico.org/v1"), Content::default());
+    assert!(fault.message.contains("write NetworkPolicy in networking.k8s.io/v1"), "{fault:?}");
+    let other = object("crd.projectcalico.org/v1");
+    assert!(other.faults.is_empty() && other.objects.is_empty() && !other.broken, "{other:?}");
 }
 
 #[test]
@@ -253,4 +252,172 @@ fn a_policy_that_is_wrong_keeps_its_last_good_form_or_restricts() {
     view.put(Path::new("p.yaml"), policy("5"));
     assert_eq!(view.deltas(), [], "the good form stays");
     assert!(view.problems()[0].message.contains("last good form stays"), "{:?}", view.problems());
+}
+
+fn policy(kind: &str, name: &str) -> String {
+    format!(
+        "apiVersion: networking.k8s.io/v1\nkind: {kind}\nmetadata: {{{name}}}\nspec: {{podSelector: {{}}}}\n"
+    )
+}
+
+/// What is left of a policy in force after its file says something else.
+fn after(text: &str) -> (usize, Vec<String>) {
+    let mut view = view::View::default();
+    let path = Path::new("p.yaml");
+    assert!(view.put(path, read(&policy("NetworkPolicy", "name: p, namespace: live"))));
+    assert!(!view.put(path, read(text)), "understood: {text}");
+    view.deltas();
+    (view.len(), view.problems().iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn a_slip_in_what_names_an_object_keeps_the_object_and_is_said() {
+    let good = "name: p, namespace: live";
+    for (text, says) in [
+        (policy("NetworkPolcy", good), "write NetworkPolicy in networking.k8s.io/v1"),
+        (policy("networkpolicy", good), "write NetworkPolicy"),
+        (policy("NetworkPolciy", good), "write NetworkPolicy"),
+        (policy("Policy", good), "stands where NetworkPolicy live/p was"),
+        (
+            policy("NetworkPolicy", good).replace("networking.k8s.io/v1", "networking.k8s.io/v2"),
+            "write NetworkPolicy",
+        ),
+        (
+            policy("NetworkPolicy", good).replace("networking.", "netwrking."),
+            "stands where NetworkPolicy live/p",
+        ),
+        (policy("NetworkPolicy", good).replace("kind:", "knd:"), "apiVersion or kind is missing"),
+        (
+            policy("NetworkPolicy", good).replace("apiVersion:", "apiVersoin:"),
+            "apiVersion or kind is missing",
+        ),
+        (policy("NetworkPolicy", "nme: p, namespace: live"), "without metadata.name"),
+        (policy("NetworkPolicy", "name: p, namespce: live"), "metadata.namespce"),
+        ("kind: List\napiVersion: v1\nitms: []\n".to_owned(), "List without items"),
+    ] {
+        let (left, problems) = after(&text);
+        assert_eq!(left, 1, "{text}");
+        assert!(problems.iter().any(|problem| problem.contains(says)), "{says}: {problems:?}");
+        assert!(problems.iter().any(|problem| problem.contains("stay")), "what is in force: {problems:?}");
+    }
+}
+
+#[test]
+fn an_object_of_another_kind_that_was_always_beside_it_keeps_nothing() {
+    let mut view = view::View::default();
+    let path = Path::new("p.yaml");
+    let deployment = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: p, namespace: live}\n";
+    let both = policy("NetworkPolicy", "name: p, namespace: live") + deployment;
+    assert!(view.put(path, read(&both)));
+    assert!(view.put(path, read(deployment)), "the policy was taken out, and nothing stands in its place");
+    view.deltas();
+    assert_eq!((view.len(), view.problems().len()), (0, 0));
+    // A slip stays one, whatever else is edited meanwhile.
+    let slip = policy("Policy", "name: p, namespace: live");
+    view.put(path, read(&both));
+    view.put(path, read(&slip));
+    view.put(path, read(&format!("{slip}---\n{}", namespace("a", "one"))));
+    view.deltas();
+    assert_eq!((view.len(), view.problems().len()), (2, 1));
+}
+
+/// A run of the source with copies, and then another one after `meanwhile`.
+async fn restarted(files: &[(&str, &str)], meanwhile: impl FnOnce(&Path)) -> (Running, tempfile::TempDir) {
+    let copies = tempfile::tempdir().unwrap();
+    let root = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(root.path().join(name), text).unwrap();
+    }
+    let mut before = Running::start(root, Some(copies.path().to_owned()));
+    before.until("listed", Index::is_complete).await;
+    // Nothing is left to be settled.
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    before.stop.cancel();
+    let root = std::mem::replace(&mut before.root, tempfile::tempdir().unwrap());
+    meanwhile(root.path());
+    (Running::start(root, Some(copies.path().to_owned())), copies)
+}
+
+/// The file's writer went long ago.
+fn age(path: &Path) {
+    let then = std::time::SystemTime::now() - Duration::from_secs(60);
+    std::fs::File::options().append(true).open(path).unwrap().set_modified(then).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_at_a_restart_means_what_it_last_meant_and_is_tried_again() {
+    let (mut after, _copies) = restarted(&[("a.yaml", &namespace("a", "one"))], |root| {
+        let path = root.join("a.yaml");
+        let large = std::fs::File::create(&path).unwrap();
+        large.set_len(257 << 20).unwrap();
+        age(&path);
+    })
+    .await;
+    after.until("listed again", Index::is_complete).await;
+    assert_eq!(team(&after.index, "a").as_deref(), Some("one"));
+    let problem = after.problems().remove(0);
+    assert!(problem.contains("cannot be read") && problem.contains("last good objects stay"), "{problem}");
+    after.save("a.yaml", &namespace("a", "two"));
+    after.until("it can be read", is("a", Some("two"))).await;
+}
+
+#[test]
+fn a_read_that_failed_is_repeated_although_the_file_is_as_it_was() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("a.yaml");
+    let mut scanner = Scanner::new(root.path().to_owned(), LastGood::new(None).unwrap());
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len(257 << 20).unwrap();
+    age(&path);
+    let first = scanner.scan(Hints::default()).unwrap();
+    assert!(first.again_in.is_some_and(|wait| wait <= Duration::from_millis(100)), "{first:?}");
+    assert_eq!(scanner.view().problems().len(), 1);
+    std::thread::sleep(Duration::from_millis(110));
+    let second = scanner.scan(Hints::default()).unwrap();
+    assert!(second.again_in.is_some_and(|wait| wait > Duration::from_millis(100)), "{second:?}");
+}
+
+#[tokio::test]
+async fn a_file_cut_in_half_by_its_writer_at_a_restart_waits_with_its_copy() {
+    let both = format!("{}---\n{}", namespace("a", "one"), namespace("b", "one"));
+    let (mut after, _copies) = restarted(&[("a.yaml", &both)], |root| {
+        std::fs::write(root.join("a.yaml"), namespace("a", "two")).unwrap();
+    })
+    .await;
+    after.until("listed again", Index::is_complete).await;
+    assert_eq!(team(&after.index, "b").as_deref(), Some("one"), "not gone before the writer is done");
+    after.until("the writer was done after all", is("b", None)).await;
+    assert_eq!(team(&after.index, "a").as_deref(), Some("two"));
+}
+
+#[tokio::test]
+async fn a_broken_file_that_an_earlier_agent_may_have_known_by_another_name_removes_nothing() {
+    let files = [("a.yaml", &*namespace("a", "one")), ("b.yaml", &*namespace("b", "one"))];
+    let (mut after, copies) = restarted(&files, |root| {
+        std::fs::rename(root.join("a.yaml"), root.join("c.yaml")).unwrap();
+        std::fs::write(root.join("c.yaml"), "kind: [").unwrap();
+        age(&root.join("c.yaml"));
+    })
+    .await;
+    after.until_problem("all that is in force stays").await;
+    after.quiet().await;
+    after.save("c.yaml", &namespace("a", "two"));
+    after.until("listed once it is mended", Index::is_complete).await;
+    assert_eq!(team(&after.index, "a").as_deref(), Some("two"));
+    assert_eq!(std::fs::read_dir(copies.path()).unwrap().count(), 2, "the old name's copy is gone");
+}
+
+#[tokio::test]
+async fn a_file_that_was_broken_before_holds_up_no_restart() {
+    let mixed = format!("{}---\napiVersion: v1\nkind: Pod\nmetadata: {{name: 7}}\n", namespace("m", "one"));
+    let files = [("a.yaml", &*namespace("a", "one")), ("b.yaml", "kind: ["), ("m.yaml", &*mixed)];
+    let (mut after, _copies) = restarted(&files, |root| {
+        for name in ["a.yaml", "b.yaml", "m.yaml"] {
+            age(&root.join(name));
+        }
+    })
+    .await;
+    after.until("listed again", Index::is_complete).await;
+    assert_eq!(team(&after.index, "m").as_deref(), Some("one"), "what counted goes on to count");
+    assert_eq!(after.problems().len(), 2);
 }

@@ -10,6 +10,9 @@ use std::time::{Duration, SystemTime};
 /// Deepest directory below the root that is looked into: a loop of symbolic links ends here.
 const MAX_DEPTH: usize = 16;
 
+/// A file is written by the kernel's coarse clock, or by another machine's.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(2);
+
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
@@ -20,9 +23,15 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// How long ago the file was written to; zero when the clock says it was in the future.
+    /// How long ago the file was written to; zero when the clock says it was a moment ahead, and for
+    /// ever when it was far ahead: then the clock was set back and says nothing.
     pub fn age(&self, now: SystemTime) -> Duration {
-        self.modified.and_then(|at| now.duration_since(at).ok()).unwrap_or_default()
+        match self.modified.map(|at| now.duration_since(at)) {
+            Some(Ok(age)) => age,
+            Some(Err(ahead)) if ahead.duration() > CLOCKS_DIFFER => Duration::MAX,
+            Some(Err(_)) => Duration::ZERO,
+            None => Duration::MAX,
+        }
     }
 
     /// Whether the file holds nothing: an editor may be about to fill it.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::read::{Content, Entry};
+use super::read::{Content, Entry, Stranger};
 use crate::cluster::convert::InForce;
 use crate::cluster::model::{Object, ObjectKey};
 use crate::cluster::source::{Delta, Problem};
@@ -24,20 +24,29 @@ struct File {
     /// What counts: the newest content as far as it could be understood.
     entries: Vec<Entry>,
     faults: Vec<Problem>,
+    /// Objects of other kinds that never took the place of one that counts.
+    strangers: BTreeSet<Stranger>,
     /// Some content was understood completely, or what could be understood was taken as a start.
     loaded: bool,
 }
 
 impl View {
-    /// Takes in a file's new content.
+    /// Takes in a file's new content; true when all of it was understood.
     ///
-    /// A file that is no YAML any more keeps all its objects; an object that is wrong keeps its last
-    /// good form. Objects that are simply not there any more are gone.
-    pub fn put(&mut self, path: &Path, content: Content) {
+    /// A file with a part of which not even the object is known keeps all its objects; an object that is
+    /// wrong keeps its last good form, and so does one whose kind became one that is not followed. Objects
+    /// that are simply not there any more are gone.
+    pub fn put(&mut self, path: &Path, content: Content) -> bool {
         self.touched = true;
         let file = self.files.entry(path.to_owned()).or_default();
         let keep_all = content.broken && file.loaded;
         let older = |key: Option<&ObjectKey>| file.entries.iter().find(|entry| Some(&entry.key) == key);
+        let problem = |line, object: Option<&ObjectKey>, message| Problem {
+            origin: path.display().to_string(),
+            line,
+            object: object.map(ToString::to_string).unwrap_or_default(),
+            message,
+        };
         let faults = content.faults.iter().map(|fault| {
             let what_now = match (keep_all, fault.in_force, older(fault.key.as_ref())) {
                 (true, ..) => "; the file's last good objects stay in force",
@@ -48,18 +57,40 @@ impl View {
                 (_, InForce::Older, None) => "; skipped",
                 (_, InForce::Restricted | InForce::AsWritten, _) => "",
             };
-            Problem {
-                origin: path.display().to_string(),
-                line: fault.line,
-                object: fault.key.as_ref().map(ToString::to_string).unwrap_or_default(),
-                message: format!("{}{what_now}", fault.message),
-            }
+            problem(fault.line, fault.key.as_ref(), format!("{}{what_now}", fault.message))
         });
-        let faults = faults.collect();
+        let mut faults: Vec<Problem> = faults.collect();
+
+        let known: BTreeSet<&ObjectKey> = content.objects.iter().map(|entry| &entry.key).collect();
+        let mut replaced = Vec::new();
+        let mut strangers = BTreeSet::new();
+        for stranger in &content.strangers {
+            let place = file.entries.iter().find(|entry| {
+                let key = &entry.key;
+                stranger.name == *key.name
+                    && (stranger.namespace == *key.namespace || key.kind.is_cluster_scoped())
+                    && !known.contains(key)
+            });
+            match place {
+                Some(entry) if !file.strangers.contains(&stranger.without_line()) => {
+                    let (version, kind) = (&stranger.api_version, &stranger.kind);
+                    let message = format!(
+                        "{kind} in apiVersion {version} is not followed, and stands where {} was; its last good \
+                         form stays in force: mend the kind, or delete the file to remove the object",
+                        entry.key
+                    );
+                    faults.push(problem(stranger.line, Some(&entry.key), message));
+                    replaced.push(entry);
+                }
+                _ => drop(strangers.insert(stranger.without_line())),
+            }
+        }
+        let whole = replaced.is_empty()
+            && !content.broken
+            && content.faults.iter().all(|fault| fault.in_force == InForce::AsWritten);
         if !keep_all {
-            let named: BTreeSet<&ObjectKey> = content.objects.iter().map(|entry| &entry.key).collect();
             let skipped = content.faults.iter().filter_map(|fault| fault.key.as_ref());
-            let skipped = skipped.filter(|key| !named.contains(key)).filter_map(|key| older(Some(key)));
+            let skipped = skipped.filter(|key| !known.contains(key)).filter_map(|key| older(Some(key)));
             let written = content.objects.iter().map(|entry| match entry.in_force {
                 InForce::OlderOrRestricted => {
                     let good = older(Some(&entry.key)).filter(|e| e.in_force != InForce::OlderOrRestricted);
@@ -67,10 +98,17 @@ impl View {
                 }
                 _ => entry,
             });
-            file.entries = written.chain(skipped).cloned().collect();
+            file.entries = written.chain(skipped).chain(replaced).cloned().collect();
+            file.strangers = strangers;
         }
         file.faults = faults;
         file.loaded = true;
+        whole
+    }
+
+    /// Whether the file's content has been taken in, or an older copy of it.
+    pub fn is_loaded(&self, path: &Path) -> bool {
+        self.files.get(path).is_some_and(|file| file.loaded)
     }
 
     /// Says that a file cannot be read although it is there; its objects stay.
@@ -84,6 +122,14 @@ impl View {
             object: String::new(),
             message: format!("cannot be read: {why}{stays}"),
         }];
+    }
+
+    /// Says that what a file held for an earlier agent is not known, so that nothing can be removed.
+    pub fn holds_up(&mut self, path: &Path) {
+        let file = self.files.entry(path.to_owned()).or_default();
+        for fault in &mut file.faults {
+            fault.message.push_str("; what it said before is not known: all that is in force stays until it is mended or removed");
+        }
     }
 
     /// Takes a file out that is gone.

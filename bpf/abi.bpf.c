@@ -26,6 +26,7 @@ struct abi_types {
 	struct ct4_key ct4_key;
 	struct ct6_key ct6_key;
 	struct ct_entry ct_entry;
+	struct ended_request ended_request;
 	struct frag_key frag_key;
 	struct frag_ports frag_ports;
 	struct traffic_counter traffic_counter;

@@ -21,8 +21,9 @@
 
 /* What a record describes. */
 #define FATHOM_EVENT_KINDS(X) \
-	X(FLOW, 1) /* a decision about a packet at tc */ \
-	X(SOCK, 2) /* a service → backend choice at a socket call */
+	X(FLOW, 1)  /* a decision about a packet at tc */ \
+	X(SOCK, 2)  /* a service → backend choice at a socket call */ \
+	X(ENDED, 3) /* as FLOW: what a connection that ended in silence still held */
 
 /* Relative to the local endpoint. */
 #define FATHOM_DIRECTIONS(X) \
@@ -165,8 +166,8 @@ enum ledger_stage { FATHOM_LEDGER_STAGES(FATHOM_ENUM_LEDGER) };
 #define LANE_DROPS  1
 
 /*
- * One decision. Sequence numbers count per CPU and lane (tc and socket hooks
- * apart), lost records included, so a gap is a loss.
+ * One decision. Sequence numbers count per CPU, lane and kind, lost records
+ * included, so a gap is a loss.
  */
 struct event {
 	__u8 version;   /* FATHOM_ABI_VERSION */
@@ -415,6 +416,14 @@ struct ct_entry {
 	__u8 match;        /* MATCH_* of the verdict */
 };
 FATHOM_ASSERT_SIZE(struct ct_entry, 64);
+
+/* What ended.bpf.c is run on: a connection by its key; family 0 asks for the time. */
+struct ended_request {
+	__u8 family;  /* 4, 6, or 0: return the present tick */
+	__u8 pad[15]; /* the kernel takes no packet shorter than an Ethernet header */
+	__u8 key[40]; /* struct ct4_key or ct6_key */
+};
+FATHOM_ASSERT_SIZE(struct ended_request, 56);
 
 /* fragments: LRU hash; ports of the first fragment, for those that follow */
 struct frag_key {

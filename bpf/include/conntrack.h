@@ -143,19 +143,23 @@ static __always_inline int ct_judge_age(const struct ct_entry *ct, const struct 
  * either subtracts: the counter is then below zero, which reads as nothing to
  * report until as much has passed again. So sums come out exact.
  */
+static __always_inline void ct_take_counters(struct ct_entry *ct, __u32 index, __u32 *packets,
+					     __u64 *bytes)
+{
+	*packets = *(volatile __u32 *)&ct->packets[index & 1];
+	*bytes = *(volatile __u64 *)&ct->bytes[index & 1];
+	if ((__s32)*packets < 0)
+		*packets = 0;
+	if ((__s64)*bytes < 0)
+		*bytes = 0;
+	__sync_fetch_and_add(&ct->packets[index & 1], -*packets);
+	__sync_fetch_and_add(&ct->bytes[index & 1], -*bytes);
+}
+
+/* Takes them for the packet's own event. */
 static __always_inline void ct_take(struct ct_entry *ct, struct packet *pkt, __u32 index)
 {
-	__u32 packets = *(volatile __u32 *)&ct->packets[index & 1];
-	__u64 bytes = *(volatile __u64 *)&ct->bytes[index & 1];
-
-	if ((__s32)packets < 0)
-		packets = 0;
-	if ((__s64)bytes < 0)
-		bytes = 0;
-	__sync_fetch_and_add(&ct->packets[index & 1], -packets);
-	__sync_fetch_and_add(&ct->bytes[index & 1], -bytes);
-	pkt->packets = packets;
-	pkt->event_bytes = bytes;
+	ct_take_counters(ct, index, &pkt->packets, &pkt->event_bytes);
 	pkt->taken = 1 + (index & 1);
 }
 

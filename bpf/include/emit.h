@@ -25,7 +25,8 @@ static __always_inline __u32 tc_next_seq(__u32 lane)
 	return last ? ++*last : 0;
 }
 
-static __always_inline __u32 sock_next_seq(__u32 lane)
+/* `kind`: LANE_EVENTS or LANE_DROPS of socket hooks, or SEQ_ENDED. */
+static __always_inline __u32 sock_next_seq(__u32 kind)
 {
 	__u32 cpu = bpf_get_smp_processor_id(), seq;
 	struct sock_seq *slot = bpf_map_lookup_elem(&sock_event_seq, &cpu);
@@ -33,7 +34,7 @@ static __always_inline __u32 sock_next_seq(__u32 lane)
 	if (!slot)
 		return 0;
 	bpf_spin_lock(&slot->lock);
-	seq = ++slot->last[lane & 1];
+	seq = ++slot->last[kind & 3];
 	bpf_spin_unlock(&slot->lock);
 	return seq;
 }
@@ -75,6 +76,11 @@ static __always_inline struct event *sock_event_reserve(__u32 lane)
 {
 	ledger_count_shared(LEDGER_SOCK_EMITTED);
 	return event_reserve(lane, sock_next_seq(lane));
+}
+
+static __always_inline struct event *ended_event_reserve(void)
+{
+	return event_reserve(LANE_EVENTS, sock_next_seq(SEQ_ENDED));
 }
 
 /* Ring bytes past the mark within which a record wakes: so many that no CPU's step leaps it. */

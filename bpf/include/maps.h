@@ -185,13 +185,15 @@ struct {
 } event_seq FATHOM_MAP;
 
 /*
- * The same for socket hooks, which other tasks do interrupt: adding one and
- * reading it must be one step, and 5.10 has no atomic operation that returns a
- * value. Indexed by CPU.
+ * The same for socket hooks and ended.bpf.c, which other tasks do interrupt:
+ * adding one and reading it must be one step, and 5.10 has no atomic operation
+ * that returns a value. Indexed by CPU.
  */
+#define SEQ_ENDED 2 /* beside LANE_EVENTS and LANE_DROPS of the socket hooks */
+
 struct sock_seq {
 	struct bpf_spin_lock lock;
-	__u32 last[2];
+	__u32 last[4];
 };
 
 struct {

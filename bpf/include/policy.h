@@ -2,7 +2,7 @@
 /*
  * policy.h: may these two talk? One table per local identity (abi.h).
  *
- * Before any table: what a pod sends to itself (hairpin.h).
+ * Before any table: what a pod sends to itself through a service (hairpin.h).
  *
  * Precedence, by the numbers of crates/policy/src/lookup.rs:
  *   1      from this node's host, ingress: allow (kubelet probes)
@@ -114,7 +114,7 @@ FATHOM_STEP judge(__u32 dir)
 	table = bpf_map_lookup_elem(&policy, &local);
 	if (!table)
 		return DROP_NO_POLICY_CONFIG;
-	if (dir == DIR_EGRESS ? hairpin_own(pkt) : hairpin_opened(pkt))
+	if (dir == DIR_EGRESS ? pkt->service_id && hairpin_own(pkt) : hairpin_opened(pkt))
 		return STEP_OK;
 	if (dir == DIR_INGRESS && pkt->remote_identity == IDENTITY_HOST) { /* 1 */
 		pkt->flags |= EVENT_F_LOCAL_HOST;

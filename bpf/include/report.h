@@ -9,6 +9,7 @@
 #include "emit.h"
 #include "identity.h"
 #include "ledger.h"
+#include "leftover.h"
 #include "maps.h"
 #include "packet.h"
 #include "wire.h"
@@ -37,12 +38,6 @@ static __always_inline void count_denial(__u32 rule_id, __u32 bytes)
 
 		bpf_map_update_elem(&rule_denials, &rule_id, &first, BPF_ANY);
 	}
-}
-
-/* Ports of echo messages are conntrack's own notion. */
-static __always_inline int has_ports(__u8 proto)
-{
-	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
 }
 
 /* Everything of the record that the packet says. Nothing here may fail. */
@@ -174,61 +169,21 @@ FATHOM_STEP report_forward(struct __sk_buff *skb)
  */
 static __noinline void report_leftover(struct packet *pkt, struct ct_entry *ct, __u32 index)
 {
-	__u8 dir = (ct->flags & CT_F_EGRESS) ? DIR_EGRESS : DIR_INGRESS;
+	__u32 identity = pkt->local_identity, packets;
 	struct event *e;
+	__u64 bytes;
 
 	if ((__s32)ct->packets[index & 1] <= 0)
 		return;
-	if (index & 1)
-		dir = dir == DIR_EGRESS ? DIR_INGRESS : DIR_EGRESS;
 	ledger_count(LEDGER_EVENTS_TIMEOUT);
-	report_local_identity(pkt, ct->ifindex);
 	e = tc_event_reserve(LANE_EVENTS);
 	if (!e)
 		return;
-	ct_take(ct, pkt, index);
-	pkt->taken = 0;
-
+	ct_take_counters(ct, index, &packets, &bytes);
+	leftover_fill(e, ct, &pkt->tuple, pkt->family, identity, index);
 	e->kind = EVENT_KIND_FLOW;
-	e->family = pkt->family;
-	e->proto = pkt->tuple.proto;
-	e->l3_proto = pkt->l3_proto;
-	e->direction = dir;
-	if (dir == DIR_EGRESS) {
-		addr_copy(e->saddr, pkt->tuple.local);
-		addr_copy(e->daddr, pkt->tuple.remote);
-		e->sport = pkt->tuple.lport;
-		e->dport = pkt->tuple.rport;
-		e->src_identity = pkt->local_identity;
-		e->dst_identity = ct->remote_identity;
-		e->obs_point = OBS_TO_STACK;
-	} else {
-		addr_copy(e->saddr, pkt->tuple.remote);
-		addr_copy(e->daddr, pkt->tuple.local);
-		e->sport = pkt->tuple.rport;
-		e->dport = pkt->tuple.lport;
-		e->src_identity = ct->remote_identity;
-		e->dst_identity = pkt->local_identity;
-		e->obs_point = OBS_TO_ENDPOINT;
-	}
-	if (!has_ports(e->proto)) {
-		e->sport = 0;
-		e->dport = 0;
-	}
-	e->ifindex = ct->ifindex;
-	e->rule_id = ct->rule_id;
-	e->verdict = VERDICT_FORWARDED;
-	e->ct_state = (index & 1) ? CT_REPLY : CT_ESTABLISHED;
-	e->flags = EVENT_F_REPLY_KNOWN | ((index & 1) ? EVENT_F_REPLY : 0);
-	if (ct->flags & CT_F_POLICY)
-		e->flags |= EVENT_F_POLICY;
-	if (ct->flags & CT_F_LOCAL_HOST)
-		e->flags |= EVENT_F_LOCAL_HOST;
-	e->match = ct->match;
-	e->trigger |= TRIGGER_TIMEOUT;
-	e->service_id = ct->service_id;
-	e->packets = pkt->packets;
-	e->bytes = pkt->event_bytes;
+	e->packets = packets;
+	e->bytes = bytes;
 	event_submit(e, LANE_EVENTS);
 }
 

@@ -58,13 +58,13 @@ static __noinline int track_live(struct __sk_buff *skb, struct packet *pkt, stru
 
 	pkt->flags |= EVENT_F_REPLY_KNOWN | (index ? EVENT_F_REPLY : 0);
 	pkt->ct_state = index ? CT_REPLY : CT_ESTABLISHED;
+	if (ct->service_id)
+		pkt->service_id = ct->service_id;
 	step = entry_verdict(pkt, ct);
 	ct->last_seen = pkt->now;
 	if (step)
 		return step;
 
-	if (ct->service_id)
-		pkt->service_id = ct->service_id;
 	if (index && ct->service_id && pkt->dir == DIR_INGRESS) {
 		step = service_reverse(skb, pkt);
 		if (step)

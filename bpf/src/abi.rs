@@ -102,6 +102,8 @@ pub fn be32(ip: Ipv4Addr) -> [u8; 4] {
 pub mod kind {
     pub const FLOW: u8 = 1;
     pub const SOCK: u8 = 2;
+    /// As FLOW: what a connection that ended in silence still held.
+    pub const ENDED: u8 = 3;
 }
 
 /// `event.direction`, relative to the local endpoint.
@@ -293,5 +295,14 @@ pod!(/** `struct ct_entry`. */ CtEntry, 64, {
     remote_identity: u32, rule_id: u32, ifindex: u32, service_id: u32, syn_us: u32,
     tcp_flags: [u8; 2], flags: u8, match_type: u8,
 });
+/// `struct ended_request`: a connection by the bytes of its key. No `pod!`: arrays of 40 have no default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct EndedRequest {
+    pub family: u8,
+    pub pad: [u8; 15],
+    pub key: [u8; 40],
+}
+const _: () = assert!(size_of::<EndedRequest>() == 56);
 pod!(/** `struct traffic_counter`. */ TrafficCounter, 16, { packets: u64, bytes: u64 });
 pod!(/** `struct runtime`. */ Runtime, 8, { revision: u32, pad: u32 });

@@ -39,7 +39,7 @@ pub fn decode(record: &[u8]) -> Result<&Event, DecodeError> {
         return Err(DecodeError::Length { said: event.len, came: record.len() });
     }
     match event.kind {
-        kind::FLOW | kind::SOCK => Ok(event),
+        kind::FLOW | kind::SOCK | kind::ENDED => Ok(event),
         other => Err(DecodeError::Kind(other)),
     }
 }

@@ -30,6 +30,7 @@ pub mod abi;
 pub mod attach;
 mod bpffs;
 pub mod decode;
+pub mod ended;
 mod error;
 pub mod load;
 mod log;

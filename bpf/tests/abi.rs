@@ -67,6 +67,7 @@ fn mirrors() -> Vec<(&'static str, usize, &'static str, Vec<Field>)> {
             bytes, packets, last_report, last_seen, revision, remote_identity, rule_id, ifindex,
             service_id, syn_us, tcp_flags, flags, match_type,
         }),
+        mirror!(EndedRequest = "ended_request" { family, pad, key }),
         mirror!(FragKey = "frag_key" { saddr, daddr, id, proto, family, ifindex_lo }),
         mirror!(FragPorts = "frag_ports" { sport_be, dport_be, tick }),
         mirror!(TrafficCounter = "traffic_counter" { packets, bytes }),
@@ -140,7 +141,7 @@ macro_rules! constants {
 
 #[test]
 fn every_list_of_numbers_is_the_same() {
-    assert_eq!(list("FATHOM_EVENT_KINDS"), constants!(kind { FLOW, SOCK }));
+    assert_eq!(list("FATHOM_EVENT_KINDS"), constants!(kind { FLOW, SOCK, ENDED }));
     assert_eq!(list("FATHOM_DIRECTIONS"), constants!(direction { UNKNOWN, INGRESS, EGRESS }));
     assert_eq!(list("FATHOM_VERDICTS"), constants!(verdict { UNKNOWN, FORWARDED, DROPPED, TRANSLATED }));
     assert_eq!(list("FATHOM_OBS_POINTS"), constants!(obs_point { TO_ENDPOINT, TO_STACK, FROM_ENDPOINT }));
@@ -236,6 +237,7 @@ fn every_ledger_stage_is_the_same() {
         S::PacketsReported,
         S::EventsTimeout,
         S::SockEmitted,
+        S::CtReplaced,
     ];
     let rust: BTreeMap<String, u32> =
         stages.into_iter().map(|stage| (screaming(stage), stage as u32)).collect();

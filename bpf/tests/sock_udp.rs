@@ -164,6 +164,24 @@ fn a_socket_keeps_its_backend_from_datagram_to_datagram() {
 }
 
 #[test]
+fn a_connected_socket_that_names_the_service_again_stays_with_its_backend() {
+    on_stage(|stage| {
+        let servers: Vec<UdpSocket> = (0..8).map(|_| bind("127.0.0.1:0")).collect();
+        let service = addr("10.96.0.53:53");
+        stage.service(ID, service, UDP, &servers.iter().map(local).collect::<Vec<_>>());
+        for _ in 0..20 {
+            let client = bind("127.0.0.1:0");
+            client.connect(service).expect("connect");
+            let home = client.peer_addr().expect("peer");
+            client.send_to(b"hi", service).expect("send");
+            let server = servers.iter().find(|server| local(server) == home).expect("a backend");
+            echo(server);
+            assert_eq!(receive(&client), (b"hi".to_vec(), service));
+        }
+    });
+}
+
+#[test]
 fn replies_from_elsewhere_keep_their_sender() {
     on_stage(|stage| {
         let (server, other, client) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"), bind("127.0.0.1:0"));

@@ -21,6 +21,7 @@ pub use program::Program;
 pub use verifier::{ProgramCost, verifier_costs};
 
 use crate::attach::Links;
+use crate::ended::Lifetimes;
 use crate::error::{Error, IoContext as _, Result};
 use crate::log;
 use crate::maps::Maps;
@@ -40,6 +41,7 @@ pub struct Datapath {
     former: (FormerRings, FormerRings),
     links: Links,
     features: Features,
+    lifetimes: Lifetimes,
 }
 
 impl Datapath {
@@ -115,6 +117,7 @@ impl Datapath {
             drops,
             links: Links::new(pins.as_ref().map(Pins::links_dir)),
             features,
+            lifetimes: tunables::lifetimes(&config.timeouts)?,
         };
         datapath.sweep_links()?;
         Ok(datapath)
@@ -142,6 +145,10 @@ impl Datapath {
     pub(crate) fn program(&self, program: Program) -> BorrowedFd<'_> {
         // `load` made sure that all are there.
         self.programs[&program].as_fd()
+    }
+
+    pub(crate) fn lifetimes(&self) -> &Lifetimes {
+        &self.lifetimes
     }
 
     pub(crate) fn links(&self) -> &Links {

@@ -15,11 +15,13 @@ pub enum Program {
     SockRecvmsg6,
     SockGetpeername4,
     SockGetpeername6,
+    /// Attached nowhere: what ended connections still had to say.
+    Ended,
 }
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::FromPod,
         Self::ToPod,
         Self::SockConnect4,
@@ -30,6 +32,7 @@ impl Program {
         Self::SockRecvmsg6,
         Self::SockGetpeername4,
         Self::SockGetpeername6,
+        Self::Ended,
     ];
 
     /// Name of the C function.
@@ -45,6 +48,7 @@ impl Program {
             Self::SockRecvmsg6 => "sock_recvmsg6",
             Self::SockGetpeername4 => "sock_getpeername4",
             Self::SockGetpeername6 => "sock_getpeername6",
+            Self::Ended => "ended",
         }
     }
 }

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::{EventPolicy, LoadConfig, PeerAddress};
+use super::{EventPolicy, LoadConfig, PeerAddress, Timeouts};
+use crate::ended::Lifetimes;
 use crate::error::{Error, IoContext as _, Result};
 use crate::probe::Features;
 use crate::skel::OpenFathomSkel;
@@ -28,17 +29,31 @@ pub(super) fn set(open: &mut OpenFathomSkel<'_>, config: &LoadConfig, features: 
         EventPolicy::Packet => 1,
     };
     rodata.cfg_report_ticks = ticks(config.report_interval);
-    rodata.cfg_ct_tcp_ticks = ticks(config.timeouts.tcp);
-    rodata.cfg_ct_tcp_opening_ticks = ticks(config.timeouts.tcp_opening);
-    rodata.cfg_ct_tcp_closing_ticks = ticks(config.timeouts.tcp_closing);
-    rodata.cfg_ct_any_ticks = ticks(config.timeouts.any);
-    rodata.cfg_ct_icmp_ticks = ticks(config.timeouts.icmp);
+    let lifetimes = lifetimes(&config.timeouts)?;
+    rodata.cfg_ct_tcp_ticks = lifetimes.tcp;
+    rodata.cfg_ct_tcp_opening_ticks = lifetimes.tcp_opening;
+    rodata.cfg_ct_tcp_closing_ticks = lifetimes.tcp_closing;
+    rodata.cfg_ct_any_ticks = lifetimes.any;
+    rodata.cfg_ct_icmp_ticks = lifetimes.icmp;
     rodata.cfg_fragment_ticks = ticks(FRAGMENT_MEMORY);
     rodata.cfg_events_wake_bytes = config.sizes.events_bytes / 4;
     rodata.cfg_sock_set_retval = u8::from(features.set_retval);
     rodata.cfg_sock_netns_cookie = u8::from(features.netns_cookie);
     rodata.cfg_peer_address_service = u8::from(config.peer_address == PeerAddress::Service);
     Ok(())
+}
+
+/// The timeouts in ticks, as the programs have them.
+pub(super) fn lifetimes(timeouts: &Timeouts) -> Result<Lifetimes> {
+    let jiffy_ns = sys::tick_ns().context(|| "ask for the length of a jiffy".into())?;
+    let ticks = |time| ticks(time, jiffy_ns);
+    Ok(Lifetimes {
+        tcp: ticks(timeouts.tcp),
+        tcp_opening: ticks(timeouts.tcp_opening),
+        tcp_closing: ticks(timeouts.tcp_closing),
+        any: ticks(timeouts.any),
+        icmp: ticks(timeouts.icmp),
+    })
 }
 
 /// A time in ticks of 16 jiffies, at least one.

@@ -9,8 +9,8 @@ use crate::error::Result;
 /// The connection tables of both families.
 #[derive(Clone, Debug)]
 pub struct Conntrack {
-    v4: Table<Ct4Key, CtEntry>,
-    v6: Table<Ct6Key, CtEntry>,
+    pub(crate) v4: Table<Ct4Key, CtEntry>,
+    pub(crate) v6: Table<Ct6Key, CtEntry>,
 }
 
 /// One connection of a local endpoint.
@@ -22,7 +22,7 @@ pub struct Tracked {
     pub remote: IpAddr,
     pub remote_port: u16,
     pub proto: u8,
-    /// `CT_KIND_*` of abi.h: 0 = a connection, 1 = the choice of a backend at tc.
+    /// `CT_KIND_*` of abi.h: 0 = a connection, 1 = the choice of a backend at tc, without counters.
     pub kind: u8,
     pub entry: CtEntry,
 }

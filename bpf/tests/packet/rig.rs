@@ -198,6 +198,18 @@ impl Rig {
         Outcome { fate, packet: outcome.packet, records, ledger: step }
     }
 
+    /// Looks for connections that ended in silence; what they told.
+    pub fn told(&mut self) -> Vec<Event> {
+        let looked = self.datapath.tell_ended().expect("a look");
+        let records = testing::drain(&mut self.reader);
+        let ledger = self.datapath.maps().ledger.read().expect("ledger");
+        let step = ledger.since(&self.last);
+        self.last = ledger;
+        assert_balanced(&step, &records);
+        assert_eq!(looked.records, step[LedgerStage::EventsTimeout], "{looked:?}");
+        records.into_iter().map(|(_, event)| event).collect()
+    }
+
     fn traffic(&self) -> Traffic {
         let traffic = self.datapath.maps().counters.traffic().expect("counters");
         traffic.iter().map(|t| ((t.direction, t.reason), (t.packets, t.bytes))).collect()

@@ -7,6 +7,7 @@ mod packet;
 mod absurd;
 mod connections;
 mod discovery;
+mod ended;
 mod endpoint;
 mod fragments;
 mod hairpin;

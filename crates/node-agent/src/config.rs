@@ -100,6 +100,10 @@ pub struct Config {
     #[arg(long, env = "FATHOM_REPORT_INTERVAL", default_value = "5s", value_parser = duration, value_name = "DURATION")]
     pub report_interval: Duration,
 
+    /// How often connections that ended in silence are looked for, to tell what they still held
+    #[arg(long, env = "FATHOM_ENDED_INTERVAL", default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    pub ended_interval: Duration,
+
     /// What getpeername(2) shows on a socket connected to a service
     #[arg(long, env = "FATHOM_PEER_ADDRESS", default_value = "backend", value_name = "WHICH")]
     pub peer_address: Peer,

@@ -54,6 +54,7 @@ use crate::control::registry::DirectoryRegistry;
 use crate::control::report::{ControlFacts, Report, tls_server_name};
 use crate::control::routes;
 use crate::control::transition::Applied;
+use crate::datapath::ended::Connections;
 use crate::datapath::records::{KernelAccounts, Rings};
 use crate::datapath::{Datapath as _, Kernel};
 use crate::events::StoreSize;
@@ -211,6 +212,8 @@ impl Agent {
         }
         let run_dir = self.config.place.run_dir.clone();
         tasks.spawn_sure("notes", notes::follow(run_dir, self.attachments.clone(), self.stop.clone()));
+        let connections = Connections::new(self.loaded.clone(), &self.pipeline.registry());
+        tasks.spawn_sure("connections", connections.look(self.config.ended_interval, self.stop.clone()));
         let (ending, end) = watch::channel(false);
         let service = CniService {
             attachments: self.attachments.clone(),

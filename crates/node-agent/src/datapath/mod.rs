@@ -3,6 +3,7 @@
 //! Behind a trait, so that the order of changes can be judged against a datapath of plain maps.
 
 mod encode;
+pub mod ended;
 #[cfg(test)]
 pub mod fake;
 mod kernel;

@@ -149,7 +149,7 @@ fn local_ends<'a>(event: &Event, device: Option<&'a Device>) -> (Option<&'a Devi
 /// Requests go to a service, replies come from it.
 fn find_service(flow: &mut Flow, snapshot: &Snapshot, source: Option<IpAddr>, destination: Option<IpAddr>) {
     let event = &flow.event;
-    let reply = event.kind == kind::FLOW && flow.reply() == Some(true);
+    let reply = event.kind != kind::SOCK && flow.reply() == Some(true);
     flow.service_end = if reply { ServiceEnd::Source } else { ServiceEnd::Destination };
     if event.service_id != 0 {
         if let Some((service, address)) = snapshot.services_by_id.get(&event.service_id) {

@@ -38,6 +38,9 @@ const CREDITS: usize = 3;
 pub type Out = mpsc::Sender<Result<Vec<Raw>, Status>>;
 
 struct Delivered {
+    /// What it is merged by: a flow's time; of anything else, that of the lane's flow before it. An
+    /// agent stamps a loss with the moment it tells of it, which would put the whole history that
+    /// follows behind every other node's. 0 = leaves first.
     time: i64,
     look: Look,
     raw: Raw,
@@ -53,7 +56,7 @@ enum Input {
 struct Reader {
     name: Arc<str>,
     generation: u64,
-    /// Time of the newest response, to resume from.
+    /// Time of the newest flow, to resume from.
     newest: i64,
     ended: bool,
     task: AbortOnDropHandle<()>,
@@ -210,9 +213,8 @@ impl Fanout {
         match input {
             Input::Batch(source, items) => {
                 let reader = &mut self.readers[source];
-                if let Some(last) = items.last() {
-                    reader.newest = reader.newest.max(last.time);
-                }
+                let flows = items.iter().filter(|item| item.look.is_flow);
+                reader.newest = flows.map(|flow| flow.time).fold(reader.newest, i64::max);
                 self.metrics.received(items.len());
                 self.merge.push(source, now, items.into_iter().map(|item| (item.time, item)));
             }
@@ -348,7 +350,9 @@ async fn read(
                         match response {
                             Ok(raw) => {
                                 let look = wire::look(&raw);
-                                newest = if look.time == 0 { newest } else { look.time };
+                                if look.is_flow && look.time != 0 {
+                                    newest = look.time;
+                                }
                                 items.push(Delivered { time: newest, look, raw, _credit: None });
                             }
                             Err(status) => failed = Some(status),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fathom_api::Raw;
-use fathom_api::flow::Flow;
+use fathom_api::flow::{Flow, LostEventSource};
 use fathom_api::observer::{
     GetAgentEventsRequest, GetAgentEventsResponse, GetDebugEventsRequest, GetDebugEventsResponse,
     GetFlowsRequest, GetFlowsResponse, GetNamespacesRequest, GetNamespacesResponse, GetNodesRequest,
@@ -14,6 +14,7 @@ use fathom_api::observer::{
     observer_client::ObserverClient,
 };
 use fathom_api::observer_raw::observer_server::{Observer, ObserverServer};
+use fathom_api::response::Lost;
 use fathom_relay::config::Timing;
 use fathom_relay::dial::Dialer;
 use fathom_relay::metrics::Metrics;
@@ -33,6 +34,8 @@ use tonic::{Request, Response, Status};
 pub struct Script {
     /// Flows held, by time in ns.
     pub history: Vec<i64>,
+    /// Tells of a loss before the history, stamped with the moment of telling, as agents do.
+    pub loss_first: bool,
     /// After the history: never end, not even when nobody follows.
     pub hang: bool,
 }
@@ -79,6 +82,10 @@ impl Observer for FakeAgent {
         if n > 0 && times.len() > n {
             times = if request.first { times[..n].to_vec() } else { times[times.len() - n..].to_vec() };
         }
+        let loss = self.script.loss_first.then(|| {
+            let lost = Lost { source: LostEventSource::HubbleRingBuffer, count: 3, cpu: None, span_ns: None };
+            Ok(fathom_api::response::lost(lost, &self.name, fathom_api::time::now()))
+        });
         let node = self.name.clone();
         let history = futures::stream::iter(times.into_iter().map(move |t| Ok(response(&node, t))));
         let rest = if request.follow {
@@ -91,7 +98,7 @@ impl Observer for FakeAgent {
         } else {
             futures::stream::empty().boxed()
         };
-        Ok(Response::new(history.chain(rest).boxed()))
+        Ok(Response::new(futures::stream::iter(loss).chain(history).chain(rest).boxed()))
     }
 
     async fn get_agent_events(

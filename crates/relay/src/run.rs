@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::dial::Dialer;
 use crate::metrics::Metrics;
 use crate::peers::{self, Peer, Peers};
-use crate::pool::{Pool, State};
+use crate::pool::{Pace, Pool, State};
 use crate::service::RelayObserver;
 
 /// Open requests have this long to end after SIGTERM.
@@ -70,7 +70,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         None => drop(list),
     }
     let metrics = Arc::new(Metrics::new());
-    let pool = Pool::start(known, dial, (Duration::from_millis(500), config.retry_max));
+    let pool = Pool::start(known, dial, Pace::retrying(Duration::from_millis(500), config.retry_max));
 
     let observer = RelayObserver {
         pool: pool.clone(),

@@ -128,6 +128,10 @@ impl Connection {
                 "{server} did not answer a question for {method} within {:?} (--request-timeout): {said}",
                 self.request_timeout
             ),
+            // Its own words: it is there, others are not.
+            Code::Unavailable if std::error::Error::source(status).is_none() => {
+                anyhow!("{server} cannot answer a question for {method}: {said}")
+            }
             Code::Unavailable | Code::Cancelled => {
                 anyhow!("{server} went away while asked for {method}: {said}\n{}", advice(&message))
             }

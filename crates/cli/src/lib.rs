@@ -10,6 +10,7 @@ mod connect;
 mod duration;
 mod failure;
 mod list;
+mod missing;
 mod observe;
 mod print;
 mod run;

@@ -18,6 +18,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::command::{StatusArgs, StatusOutput};
 use crate::connect::{Connection, connect};
+use crate::missing;
 use crate::settings::Settings;
 use crate::terminal::columns::Columns;
 use crate::terminal::escape::Escaped;
@@ -110,8 +111,9 @@ async fn features(connection: &Connection, out: &mut impl Write, json: bool) -> 
     let response = client
         .get_features(connection.request(GetFeaturesRequest {}))
         .await
-        .map_err(|status| connection.failed("features (which Fathom's agents and relays report)", &status))?
-        .into_inner();
+        .map_err(|status| connection.failed("features (which Fathom's agents and relays report)", &status))?;
+    missing::tell(&missing::nodes(response.metadata()));
+    let response = response.into_inner();
     if json {
         return print_json(out, "fathom.v1.GetFeaturesResponse", &response);
     }

@@ -111,7 +111,7 @@ fn lists_are_tables_or_json() {
     );
     assert_eq!(
         text("list node -o json"),
-        "{\"nodes\":[{\"name\":\"node-1\",\"state\":\"NODE_CONNECTED\"}]}\n"
+        "[\n  {\n    \"name\": \"node-1\",\n    \"state\": \"NODE_CONNECTED\"\n  }\n]\n"
     );
     assert_eq!(text("list namespaces -o wide"), "NAMESPACE   CLUSTER\nshop        default\n");
     assert_eq!(
@@ -119,7 +119,8 @@ fn lists_are_tables_or_json() {
         "NODE     POD         IDENTITY   INGRESS    EGRESS   ADDRESSES            STATE\n\
          node-1   shop/cart   1001       enforced   open     10.244.1.5,fd00::5   ready\n"
     );
-    assert_eq!(text("list rules"), "ID   RULE   DENIED-PACKETS   DENIED-BYTES\n");
+    let empty = run(server.fathom("list rules"));
+    assert_eq!(empty, (0, "ID   RULE   DENIED-PACKETS   DENIED-BYTES\n".into(), "none\n".into()));
     assert_eq!(text("watch peers"), "PEER_ADDED   10.0.0.1:4244 node-1\n");
 }
 

@@ -115,7 +115,7 @@ fn an_empty_result_says_why_but_not_on_standard_output() {
         ..Default::default()
     };
     let server = Server::start(Script { status, ..Default::default() });
-    let why = "no flow matched: 3,210 flows looked at on 2 nodes\nnot connected: node-3\n\
+    let why = "no flow matched: the server holds 3,210 flows on 2 nodes\nnot connected: node-3\n\
                hint: a pod or service named without a namespace is looked for in \"default\"; add -n NAMESPACE, or -A for any\n";
     for line in ["observe --pod web", "observe --pod web -o json", "observe --pod web -o table"] {
         assert_eq!(run(server.fathom(line)), (0, String::new(), why.to_owned()), "{line}");
@@ -352,5 +352,5 @@ fn agent_events_are_shown_and_debug_events_need_an_agent_that_has_them() {
     assert_eq!((status, out.as_str()), (0, "Jan  2 03:04:05.000 [node-1]: AGENT_STARTED (UNKNOWN)\n"));
     let (status, _, err) = run(server.fathom("observe debug-events"));
     assert_eq!(status, 1);
-    assert!(err.contains("debug events (which only an agent has, not a relay)"), "{err}");
+    assert!(err.contains("no answer to a question for debug events: "), "{err}");
 }

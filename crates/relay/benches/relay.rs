@@ -19,7 +19,7 @@ use fathom_relay::config::{Config, Timing};
 use fathom_relay::dial::Dialer;
 use fathom_relay::metrics::Metrics;
 use fathom_relay::peers::{Peer, Peers};
-use fathom_relay::pool::Pool;
+use fathom_relay::pool::{Pace, Pool};
 use fathom_relay::service::RelayObserver;
 use prost::Message;
 use tokio::sync::watch;
@@ -143,7 +143,8 @@ async fn relay(dir: &Path) -> PathBuf {
     let (keep, known) = watch::channel::<Peers>(Arc::new(peers));
     std::mem::forget(keep);
     let dial = Arc::new(Dialer::new(&config.tls).expect("dialer"));
-    let pool = Pool::start(known, dial, (Duration::from_millis(50), Duration::from_millis(200)));
+    let pace = Pace::retrying(Duration::from_millis(50), Duration::from_millis(200));
+    let pool = Pool::start(known, dial, pace);
     let connected = |nodes: &Arc<fathom_relay::pool::Nodes>| {
         let is =
             |node: &fathom_relay::pool::Node| matches!(node.state, fathom_relay::pool::State::Connected(_));

@@ -11,9 +11,9 @@ use fathom_api::fathom_v1::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::metrics::Metrics;
+use crate::metrics::{Books, Metrics};
 use crate::pool::Pool;
-use crate::service::ask_all;
+use crate::service::{answered, ask_all, without};
 use crate::wire::timestamp;
 
 /// The relay's fathom.v1.Agent.
@@ -44,21 +44,7 @@ impl Agent for RelayAgent {
                 }),
             }
         }
-        // The relay passes on or holds; what it was sent and did not pass was not wanted
-        // (`--last N` of all nodes), which is no loss.
-        let (received, sent) = self.metrics.flows();
-        nodes.push(NodeLedger {
-            node_name: self.relay_name.to_string(),
-            time: Some(timestamp(fathom_api::time::now())),
-            stages: vec![LedgerStage {
-                name: "relay".into(),
-                r#in: received,
-                out: sent,
-                ..Default::default()
-            }],
-            balanced: true,
-            problem: String::new(),
-        });
+        nodes.push(own_ledger(&self.relay_name, self.metrics.books()));
         Ok(Response::new(GetLedgerResponse { nodes }))
     }
 
@@ -67,10 +53,10 @@ impl Agent for RelayAgent {
             AgentClient::new(channel).list_rules(ListRulesRequest {}).await
         })
         .await;
+        let (answers, missing) = answered(answers)?;
         // Rule ids come from the rules' content, so the same id on two nodes is the same rule.
         let mut rules: BTreeMap<u32, Rule> = BTreeMap::new();
-        for rule in answers.into_iter().filter_map(|(_, answer)| answer.ok()).flat_map(|answer| answer.rules)
-        {
+        for rule in answers.into_iter().flat_map(|answer| answer.rules) {
             rules
                 .entry(rule.id)
                 .and_modify(|sum| {
@@ -79,7 +65,7 @@ impl Agent for RelayAgent {
                 })
                 .or_insert(rule);
         }
-        Ok(Response::new(ListRulesResponse { rules: rules.into_values().collect() }))
+        Ok(without(&missing, ListRulesResponse { rules: rules.into_values().collect() }))
     }
 
     async fn list_endpoints(
@@ -90,9 +76,9 @@ impl Agent for RelayAgent {
             AgentClient::new(channel).list_endpoints(ListEndpointsRequest {}).await
         })
         .await;
-        let endpoints =
-            answers.into_iter().filter_map(|(_, answer)| answer.ok()).flat_map(|a| a.endpoints).collect();
-        Ok(Response::new(ListEndpointsResponse { endpoints }))
+        let (answers, missing) = answered(answers)?;
+        let endpoints = answers.into_iter().flat_map(|answer| answer.endpoints).collect();
+        Ok(without(&missing, ListEndpointsResponse { endpoints }))
     }
 
     async fn get_features(
@@ -103,8 +89,47 @@ impl Agent for RelayAgent {
             AgentClient::new(channel).get_features(GetFeaturesRequest {}).await
         })
         .await;
-        let features =
-            answers.into_iter().filter_map(|(_, answer)| answer.ok()).flat_map(|a| a.features).collect();
-        Ok(Response::new(GetFeaturesResponse { features }))
+        let (answers, missing) = answered(answers)?;
+        let features = answers.into_iter().flat_map(|answer| answer.features).collect();
+        Ok(without(&missing, GetFeaturesResponse { features }))
+    }
+}
+
+/// The relay's page: what it was sent it has passed on, left out (`--last N` of all nodes) or holds.
+fn own_ledger(relay_name: &str, books: Books) -> NodeLedger {
+    let accounted = books.sent + books.left_out + books.held;
+    let problem = match i128::from(books.received) - i128::from(accounted) {
+        0 => String::new(),
+        off if off > 0 => format!("{off} flows unaccounted for in relay"),
+        off => format!("{} flows too many in relay", -off),
+    };
+    NodeLedger {
+        node_name: relay_name.to_owned(),
+        time: Some(timestamp(fathom_api::time::now())),
+        stages: vec![LedgerStage {
+            name: "relay".into(),
+            r#in: books.received,
+            out: books.sent,
+            aggregated: books.left_out,
+            held: books.held,
+            lost: 0,
+        }],
+        balanced: problem.is_empty(),
+        problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_relays_page_balances_only_when_every_flow_is_accounted_for() {
+        let books = Books { received: 40, sent: 20, left_out: 15, held: 5 };
+        let page = own_ledger("relay", books);
+        assert!(page.balanced && page.problem.is_empty(), "{page:?}");
+        assert_eq!((page.stages[0].aggregated, page.stages[0].held), (15, 5));
+        let page = own_ledger("relay", Books { held: 4, ..books });
+        assert_eq!((page.balanced, page.problem.as_str()), (false, "1 flows unaccounted for in relay"));
     }
 }

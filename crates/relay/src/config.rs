@@ -37,13 +37,9 @@ pub struct Config {
     #[arg(long, env = "FATHOM_MERGE_WAIT", default_value = "50ms", value_parser = duration, value_name = "DURATION")]
     pub merge_wait: Duration,
 
-    /// How long a request that does not follow waits for a slow node before it goes on without it
-    #[arg(long, env = "FATHOM_SLOW_NODE_WAIT", default_value = "1s", value_parser = duration, value_name = "DURATION")]
+    /// How long a request that does not follow waits for a node that says nothing, before it is answered without
+    #[arg(long, env = "FATHOM_SLOW_NODE_WAIT", default_value = "3s", value_parser = duration, value_name = "DURATION")]
     pub slow_node_wait: Duration,
-
-    /// When a request that does not follow ends although some node has not finished
-    #[arg(long, env = "FATHOM_NODE_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "DURATION")]
-    pub node_timeout: Duration,
 
     /// Longest pause between two tries to reach a node
     #[arg(long, env = "FATHOM_RETRY_MAX", default_value = "30s", value_parser = duration, value_name = "DURATION")]
@@ -96,9 +92,7 @@ pub struct Timing {
     pub merge_wait: Duration,
     /// See [`Config::slow_node_wait`].
     pub slow_node_wait: Duration,
-    /// See [`Config::node_timeout`].
-    pub node_timeout: Duration,
-    /// How long `--last N --follow` gathers history before it decides which N are the newest.
+    /// How long `--last N --follow` waits for more history before it decides which N are the newest.
     pub history_wait: Duration,
 }
 
@@ -108,7 +102,6 @@ impl Config {
         Timing {
             merge_wait: self.merge_wait,
             slow_node_wait: self.slow_node_wait,
-            node_timeout: self.node_timeout,
             history_wait: self.merge_wait.max(Duration::from_millis(250)),
         }
     }

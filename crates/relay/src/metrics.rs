@@ -1,6 +1,7 @@
 //! The relay's counters and gauges.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -16,9 +17,22 @@ struct Status {
     status: &'static str,
 }
 
+/// What became of the flows taken from agents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Books {
+    pub received: u64,
+    pub sent: u64,
+    /// On purpose: beyond the N that a client asked for, or its client had gone.
+    pub left_out: u64,
+    /// Waiting for others' flows, or for the client.
+    pub held: u64,
+}
+
 /// All metrics, and the registry that prints them.
 pub struct Metrics {
     registry: Registry,
+    /// Changed as a whole, so that it balances at any moment.
+    books: Mutex<Books>,
     received: Counter<u64, AtomicU64>,
     sent: Counter<u64, AtomicU64>,
     requests: Gauge<i64, AtomicI64>,
@@ -47,7 +61,7 @@ impl Metrics {
             "Nodes by the state of the connection to them",
             peers.clone(),
         );
-        Metrics { registry, received, sent, requests, peers }
+        Metrics { registry, books: Mutex::default(), received, sent, requests, peers }
     }
 
     /// Counts responses taken from agents.
@@ -60,9 +74,19 @@ impl Metrics {
         self.sent.inc_by(n as u64);
     }
 
-    /// (received, sent) so far.
-    pub fn flows(&self) -> (u64, u64) {
-        (self.received.get(), self.sent.get())
+    /// Books flows: those taken, sent and left out since the last time, and by how much those held
+    /// have changed.
+    pub fn book(&self, received: u64, sent: u64, left_out: u64, held: i64) {
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        books.received += received;
+        books.sent += sent;
+        books.left_out += left_out;
+        books.held = books.held.wrapping_add_signed(held);
+    }
+
+    /// The books as they are.
+    pub fn books(&self) -> Books {
+        *self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a request for as long as the returned guard lives.

@@ -15,6 +15,8 @@ const GATHER: Duration = Duration::from_millis(100);
 pub struct Notes {
     relay_name: Arc<str>,
     pending: BTreeMap<(i32, String), Vec<String>>,
+    /// Whether a node was said to be there, or not.
+    told: BTreeMap<String, bool>,
     due: Option<Duration>,
     said_something: bool,
 }
@@ -22,11 +24,31 @@ pub struct Notes {
 impl Notes {
     /// Nothing to say yet.
     pub fn new(relay_name: Arc<str>) -> Self {
-        Notes { relay_name, pending: BTreeMap::new(), due: None, said_something: false }
+        Notes {
+            relay_name,
+            pending: BTreeMap::new(),
+            told: BTreeMap::new(),
+            due: None,
+            said_something: false,
+        }
     }
 
-    /// A node changed its state.
-    pub fn add(&mut self, state: NodeState, node: &str, message: &str) {
+    /// A node is in this state. What changes nothing for the client is not said again: whether a node
+    /// that is missing failed, or can't be reached for another reason than before.
+    pub fn tell(&mut self, state: NodeState, node: &str, message: &str) {
+        let here = state == NodeState::NodeConnected;
+        let news = if state == NodeState::NodeGone {
+            self.told.remove(node);
+            true
+        } else {
+            self.told.insert(node.to_owned(), here) != Some(here)
+        };
+        if news {
+            self.add(state, node, message);
+        }
+    }
+
+    fn add(&mut self, state: NodeState, node: &str, message: &str) {
         self.pending.entry((state as i32, message.to_owned())).or_default().push(node.to_owned());
         // The opening words go at once, later ones gather; zero is always due.
         self.due.get_or_insert(Duration::ZERO);
@@ -81,6 +103,27 @@ mod tests {
         let mut out = Vec::new();
         notes.flush(Duration::ZERO, false, &mut out);
         assert_eq!(said(&out), [(1, vec!["a".into(), "b".into()]), (2, vec!["c".into()])]);
+    }
+
+    #[test]
+    fn a_node_is_said_to_be_missing_once_until_it_is_back() {
+        let mut notes = Notes::new("relay".into());
+        let mut out = Vec::new();
+        let mut tell = |state: NodeState, message: &str| {
+            notes.tell(state, "a", message);
+            notes.flush(Duration::ZERO, true, &mut out);
+        };
+        tell(NodeState::NodeConnected, "");
+        tell(NodeState::NodeError, "reset");
+        tell(NodeState::NodeUnavailable, "refused");
+        tell(NodeState::NodeUnavailable, "no answer");
+        tell(NodeState::NodeConnected, "");
+        tell(NodeState::NodeConnected, "");
+        tell(NodeState::NodeGone, "");
+        let states: Vec<_> = said(&out).into_iter().map(|(state, _)| state).collect();
+        let want =
+            [NodeState::NodeConnected, NodeState::NodeError, NodeState::NodeConnected, NodeState::NodeGone];
+        assert_eq!(states, want.map(|state| state as i32));
     }
 
     #[test]

@@ -7,10 +7,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Channel;
-use tonic_health::pb::health_client::HealthClient;
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 
 use crate::backoff::Backoff;
+use crate::health::Health;
 use crate::peers::{Dial, Peer, Peers};
 
 /// What the relay can do with a peer right now.
@@ -21,6 +20,29 @@ pub enum State {
     Connected(Channel),
     /// The last try failed, or the connection broke; tried again with back-off.
     Unavailable(Arc<str>),
+}
+
+/// How often connections are tried and looked after.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// The first pause between two tries, and the longest.
+    pub retry_first: Duration,
+    pub retry_most: Duration,
+    /// How often an agent is asked for its health, and how long it may take to answer.
+    pub check_every: Duration,
+    pub check_within: Duration,
+}
+
+impl Pace {
+    /// The usual one, with the given pauses between tries.
+    pub const fn retrying(first: Duration, most: Duration) -> Self {
+        Pace {
+            retry_first: first,
+            retry_most: most,
+            check_every: Duration::from_secs(5),
+            check_within: Duration::from_secs(3),
+        }
+    }
 }
 
 /// A peer and its state.
@@ -44,9 +66,9 @@ pub struct Pool {
 
 impl Pool {
     /// Starts to connect to all of `peers`, as they come and go.
-    pub fn start(peers: watch::Receiver<Peers>, dial: Arc<dyn Dial>, backoff: (Duration, Duration)) -> Pool {
+    pub fn start(peers: watch::Receiver<Peers>, dial: Arc<dyn Dial>, pace: Pace) -> Pool {
         let (sender, nodes) = watch::channel(Arc::default());
-        let keeper = tokio::spawn(keep(peers, dial, backoff, Arc::new(sender)));
+        let keeper = tokio::spawn(keep(peers, dial, pace, Arc::new(sender)));
         Pool { nodes, _keeper: Arc::new(AbortOnDropHandle::new(keeper)) }
     }
 
@@ -74,7 +96,7 @@ impl Pool {
 async fn keep(
     mut peers: watch::Receiver<Peers>,
     dial: Arc<dyn Dial>,
-    backoff: (Duration, Duration),
+    pace: Pace,
     nodes: Arc<watch::Sender<Arc<Nodes>>>,
 ) {
     let mut tasks: BTreeMap<Arc<str>, (Peer, AbortOnDropHandle<()>)> = BTreeMap::new();
@@ -90,7 +112,7 @@ async fn keep(
         });
         for (name, peer) in wanted.iter() {
             if !tasks.contains_key(name) {
-                let keeper = tokio::spawn(hold(peer.clone(), dial.clone(), backoff, nodes.clone()));
+                let keeper = tokio::spawn(hold(peer.clone(), dial.clone(), pace, nodes.clone()));
                 tasks.insert(name.clone(), (peer.clone(), AbortOnDropHandle::new(keeper)));
             }
         }
@@ -102,12 +124,7 @@ async fn keep(
 }
 
 /// Keeps one peer connected until it is taken off the list.
-async fn hold(
-    peer: Peer,
-    dial: Arc<dyn Dial>,
-    (first, most): (Duration, Duration),
-    nodes: Arc<watch::Sender<Arc<Nodes>>>,
-) {
+async fn hold(peer: Peer, dial: Arc<dyn Dial>, pace: Pace, nodes: Arc<watch::Sender<Arc<Nodes>>>) {
     let set = |state: State| {
         nodes.send_modify(|nodes| {
             let node = Arc::make_mut(nodes).entry(peer.name.clone()).or_insert_with(|| Node {
@@ -119,17 +136,17 @@ async fn hold(
             node.state = state;
         });
     };
-    let mut backoff = Backoff::new(first, most);
+    let mut backoff = Backoff::new(pace.retry_first, pace.retry_most);
     set(State::Connecting);
     loop {
-        let lost = match dial.dial(&peer).await {
-            Ok(channel) => {
+        let lost = match reach(&*dial, &peer, pace).await {
+            Ok((channel, mut health)) => {
                 tracing::info!(node = %peer.name, target = %peer.target, "connected");
-                set(State::Connected(channel.clone()));
+                set(State::Connected(channel));
                 backoff.reset();
-                until_lost(channel).await
+                health.until_lost(pace).await
             }
-            Err(error) => format!("{error:#}"),
+            Err(why) => why,
         };
         let pause = backoff.pause();
         tracing::warn!(node = %peer.name, target = %peer.target, retry_in = ?pause, error = lost, "node unavailable");
@@ -138,33 +155,12 @@ async fn hold(
     }
 }
 
-/// Returns when the connection breaks, with the reason. A health watch is the cheapest stream a
-/// server keeps open; one that does not serve it is asked now and then instead.
-async fn until_lost(channel: Channel) -> String {
-    let mut client = HealthClient::new(channel);
-    let request = HealthCheckRequest { service: "hubble.server.Observer".into() };
-    match client.watch(request.clone()).await {
-        Ok(response) => {
-            let mut stream = response.into_inner();
-            loop {
-                match stream.message().await {
-                    Ok(Some(health)) if health.status() == ServingStatus::NotServing => {
-                        return "the agent is shutting down".into();
-                    }
-                    Ok(Some(_)) => {}
-                    Ok(None) => return "the agent closed the connection".into(),
-                    Err(status) => return status.message().to_owned(),
-                }
-            }
-        }
-        Err(status) if status.code() == tonic::Code::Unimplemented => loop {
-            tokio::time::sleep(Duration::from_secs(5)).await;
-            if let Err(status) = client.check(request.clone()).await
-                && status.code() == tonic::Code::Unavailable
-            {
-                return status.message().to_owned();
-            }
-        },
-        Err(status) => status.message().to_owned(),
+/// A connection that something answers on: a frozen process's socket still accepts.
+async fn reach(dial: &dyn Dial, peer: &Peer, pace: Pace) -> Result<(Channel, Health), String> {
+    let channel = dial.dial(peer).await.map_err(|error| format!("{error:#}"))?;
+    let mut health = Health::new(channel.clone());
+    match health.ill(pace.check_within).await {
+        None => Ok((channel, health)),
+        Some(why) => Err(why),
     }
 }

@@ -1,6 +1,8 @@
 //! Spawns every task of the relay and waits for the end.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use crate::config::Config;
 use crate::dial::Dialer;
 use crate::metrics::Metrics;
 use crate::peers::{self, Peer, Peers};
-use crate::pool::{Pool, State};
+use crate::pool::{Pace, Pool, State};
 use crate::service::RelayObserver;
 
 /// Open requests have this long to end after SIGTERM.
@@ -38,8 +40,15 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 
 fn log(format: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("FATHOM_LOG").unwrap_or_else(|_| "info".into());
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colour = colours(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR"));
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_writer(std::io::stderr);
     if format == "json" { lines.json().init() } else { lines.init() }
+}
+
+/// Escapes are for people at a terminal, unless they said no (<https://no-color.org>).
+fn colours(terminal: bool, no_color: Option<OsString>) -> bool {
+    terminal && no_color.is_none_or(|value| value.is_empty())
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
@@ -61,7 +70,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         None => drop(list),
     }
     let metrics = Arc::new(Metrics::new());
-    let pool = Pool::start(known, dial, (Duration::from_millis(500), config.retry_max));
+    let pool = Pool::start(known, dial, Pace::retrying(Duration::from_millis(500), config.retry_max));
 
     let observer = RelayObserver {
         pool: pool.clone(),
@@ -72,10 +81,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let agent =
         RelayAgent { pool: pool.clone(), relay_name: observer.relay_name.clone(), metrics: metrics.clone() };
     let (health, health_service) = tonic_health::server::health_reporter();
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(fathom_api::DESCRIPTORS)
-    };
     let routes = Routes::new(ObserverServer::new(observer))
         .add_service(AgentServer::new(agent))
         .add_service(health_service)
@@ -153,6 +158,22 @@ fn http(pool: Pool, metrics: Arc<Metrics>) -> Router {
         )
 }
 
+/// What clients are told of the services here: those that are, and no other of the same files.
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    let builder = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(fathom_api::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    SERVED.into_iter().fold(builder, |builder, name| builder.with_service_name(name))
+}
+
+const SERVED: [&str; 5] = [
+    "observer.Observer",
+    "fathom.v1.Agent",
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
+
 async fn signalled() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
@@ -162,5 +183,41 @@ async fn signalled() {
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+    #[test]
+    fn log_lines_are_coloured_for_terminals_that_want_it() {
+        assert!(colours(true, None) && colours(true, Some("".into())));
+        assert!(!colours(true, Some("1".into())) && !colours(false, None));
+    }
+
+    #[tokio::test]
+    async fn reflection_lists_what_is_served_and_describes_all_of_it() {
+        let mut client = ServerReflectionClient::new(reflection().build_v1().unwrap());
+        let mut ask = async |what: MessageRequest| {
+            let request = ServerReflectionRequest { host: String::new(), message_request: Some(what) };
+            let answers = client.server_reflection_info(tokio_stream::iter([request])).await.unwrap();
+            answers.into_inner().message().await.unwrap().unwrap().message_response.unwrap()
+        };
+        let MessageResponse::ListServicesResponse(list) =
+            ask(MessageRequest::ListServices(String::new())).await
+        else {
+            panic!("no list")
+        };
+        let names: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
+        assert_eq!(names, SERVED);
+        for name in &SERVED[..4] {
+            let answer = ask(MessageRequest::FileContainingSymbol(name.to_string())).await;
+            assert!(matches!(answer, MessageResponse::FileDescriptorResponse(_)), "{name}: {answer:?}");
+        }
     }
 }

@@ -24,7 +24,9 @@ use crate::config::Timing;
 use crate::events::{self, EventStream};
 use crate::fanout::Fanout;
 use crate::metrics::Metrics;
+use crate::missing::Missing;
 use crate::pool::{self, Pool, State};
+use crate::span::Span;
 
 /// Batches that may wait for a client that reads slowly; then its agents' streams wait too.
 const OUT_QUEUE: usize = 8;
@@ -70,6 +72,28 @@ where
     futures::future::join_all(asked).await
 }
 
+/// Tells answers from failures.
+///
+/// # Errors
+/// When no node answered.
+pub fn answered<T>(answers: Vec<(pool::Node, Result<T, Status>)>) -> Result<(Vec<T>, Missing), Status> {
+    let (mut given, mut missing) = (Vec::new(), Missing::default());
+    for (node, answer) in answers {
+        match answer {
+            Ok(answer) => given.push(answer),
+            Err(why) => missing.add(&node.peer.name, why),
+        }
+    }
+    if given.is_empty() { Err(missing.status()) } else { Ok((given, missing)) }
+}
+
+/// An answer, with the nodes it is without in its metadata.
+pub fn without<T>(missing: &Missing, body: T) -> Response<T> {
+    let mut response = Response::new(body);
+    missing.write(response.metadata_mut());
+    response
+}
+
 impl RelayObserver {
     async fn statuses(&self) -> Vec<(pool::Node, Result<ServerStatusResponse, Status>)> {
         ask_all(&self.pool, |channel| async move {
@@ -78,8 +102,7 @@ impl RelayObserver {
         .await
     }
 
-    fn versioned<T>(&self, body: T) -> Response<T> {
-        let mut response = Response::new(body);
+    fn versioned<T>(&self, mut response: Response<T>) -> Response<T> {
         let version = MetadataValue::from_static(VERSION);
         response.metadata_mut().insert("hubble-relay-version", version);
         response
@@ -97,9 +120,7 @@ impl Observer for RelayObserver {
         request: Request<GetFlowsRequest>,
     ) -> Result<Response<Self::GetFlowsStream>, Status> {
         let request = request.into_inner();
-        if request.first && request.follow {
-            return Err(Status::invalid_argument("first cannot be used with follow"));
-        }
+        Span::from(&request).check()?;
         // The agents would refuse the same; saying it here names the field instead of fifty nodes.
         Filter::compile(&request.whitelist, &request.blacklist)?;
         Mask::compile(request.field_mask.as_ref())?;
@@ -122,25 +143,29 @@ impl Observer for RelayObserver {
             Ok(batch) => stream::iter(batch).map(Ok).left_stream(),
             Err(status) => stream::iter([Err(status)]).right_stream(),
         });
-        Ok(self.versioned(flows.boxed()))
+        Ok(self.versioned(Response::new(flows.boxed())))
     }
 
     async fn get_agent_events(
         &self,
         request: Request<GetAgentEventsRequest>,
     ) -> Result<Response<Self::GetAgentEventsStream>, Status> {
-        let request = request.into_inner();
-        let ask = move |channel| async move { ObserverClient::new(channel).get_agent_events(request).await };
-        Ok(self.versioned(events::merged(&self.pool, self.timing, ask).await))
+        let span = Span::from(request.get_ref());
+        let ask = |channel, span: Span| async move {
+            ObserverClient::new(channel).get_agent_events(GetAgentEventsRequest::from(span)).await
+        };
+        Ok(self.versioned(events::merged(&self.pool, self.timing, span, ask).await?))
     }
 
     async fn get_debug_events(
         &self,
         request: Request<GetDebugEventsRequest>,
     ) -> Result<Response<Self::GetDebugEventsStream>, Status> {
-        let request = request.into_inner();
-        let ask = move |channel| async move { ObserverClient::new(channel).get_debug_events(request).await };
-        Ok(self.versioned(events::merged(&self.pool, self.timing, ask).await))
+        let span = Span::from(request.get_ref());
+        let ask = |channel, span: Span| async move {
+            ObserverClient::new(channel).get_debug_events(GetDebugEventsRequest::from(span)).await
+        };
+        Ok(self.versioned(events::merged(&self.pool, self.timing, span, ask).await?))
     }
 
     async fn get_nodes(&self, _: Request<GetNodesRequest>) -> Result<Response<GetNodesResponse>, Status> {
@@ -166,7 +191,7 @@ impl Observer for RelayObserver {
             }
         };
         let nodes = self.statuses().await.into_iter().map(node).collect();
-        Ok(self.versioned(GetNodesResponse { nodes }))
+        Ok(self.versioned(Response::new(GetNodesResponse { nodes })))
     }
 
     async fn get_namespaces(
@@ -177,15 +202,15 @@ impl Observer for RelayObserver {
             ObserverClient::new(channel).get_namespaces(GetNamespacesRequest {}).await
         })
         .await;
+        let (answers, missing) = answered(answers)?;
         let all: BTreeSet<(String, String)> = answers
             .into_iter()
-            .filter_map(|(_, answer)| answer.ok())
             .flat_map(|answer| answer.namespaces)
             .map(|namespace| (namespace.cluster, namespace.namespace))
             .collect();
         let namespaces =
             all.into_iter().map(|(cluster, namespace)| Namespace { cluster, namespace }).collect();
-        Ok(self.versioned(GetNamespacesResponse { namespaces }))
+        Ok(self.versioned(without(&missing, GetNamespacesResponse { namespaces })))
     }
 
     async fn server_status(
@@ -214,6 +239,6 @@ impl Observer for RelayObserver {
         }
         sum.num_connected_nodes = Some(connected);
         sum.num_unavailable_nodes = Some(unavailable);
-        Ok(self.versioned(sum))
+        Ok(self.versioned(Response::new(sum)))
     }
 }

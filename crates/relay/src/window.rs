@@ -2,7 +2,7 @@
 //!
 //! Every node is asked for its own N, since each of them could hold all of the answer; of the
 //! merged flows only the newest (or oldest) N leave. In a followed request the history is what
-//! happened before the request came; from the first later flow on everything passes.
+//! happened before the request came; after it everything passes.
 
 use std::collections::VecDeque;
 
@@ -14,64 +14,101 @@ pub enum Wanted {
     Last(u64),
 }
 
+impl Wanted {
+    /// What `number` and `first` of a request mean. Clients say "all" by 0 or by the largest number,
+    /// which is no number to gather.
+    pub fn new(number: u64, first: bool) -> Self {
+        match (number, first) {
+            (0 | u64::MAX, _) => Wanted::All,
+            (n, true) => Wanted::First(n),
+            (n, false) => Wanted::Last(n),
+        }
+    }
+}
+
 /// Cuts the merged flows to what was wanted.
 pub struct Window<T> {
     wanted: Wanted,
     passed: u64,
-    held: VecDeque<T>,
+    left_out: u64,
+    /// The newest so far, in order of time.
+    held: VecDeque<(i64, T)>,
     /// Flows from this time on are live, not history (ns since the epoch); `None` = all is history.
     live_from: Option<i64>,
+    /// How many flows of the history may still pass after it was declared complete.
+    late: u64,
+    over: bool,
 }
 
 impl<T> Window<T> {
     /// A window; `live_from` is the request's arrival time when it follows.
     pub fn new(wanted: Wanted, live_from: Option<i64>) -> Self {
-        Window { wanted, passed: 0, held: VecDeque::new(), live_from }
+        Window { wanted, passed: 0, left_out: 0, held: VecDeque::new(), live_from, late: 0, over: false }
     }
 
-    /// Takes the next flow in order of time; gives `out` what may leave now.
+    /// Takes the next flow; gives `out` what may leave now. Live flows end the history: who wants it
+    /// complete holds them back until [`Window::end_history`].
     pub fn take(&mut self, time: i64, flow: T, out: &mut Vec<T>) {
+        let live = self.is_live(time);
         match self.wanted {
-            Wanted::All => out.push(flow),
-            Wanted::First(n) => {
-                if self.passed < n {
-                    self.passed += 1;
-                    out.push(flow);
-                }
+            Wanted::All => self.pass(flow, out),
+            Wanted::First(n) if self.passed < n => self.pass(flow, out),
+            Wanted::First(_) => self.left_out += 1,
+            Wanted::Last(_) if live => {
+                self.end_history(out);
+                self.pass(flow, out);
             }
+            Wanted::Last(_) if self.over && self.late > 0 => {
+                self.late -= 1;
+                self.pass(flow, out);
+            }
+            Wanted::Last(_) if self.over => self.left_out += 1,
             Wanted::Last(n) => {
-                if self.live_from.is_some_and(|from| time >= from) {
-                    self.end_history(out);
-                    out.push(flow);
-                    return;
-                }
-                if n == 0 {
-                    return;
-                }
-                if self.held.len() as u64 == n {
+                // A node that is late may bring what is older than what is here.
+                let at = self.held.iter().rposition(|(held, _)| *held <= time).map_or(0, |at| at + 1);
+                self.held.insert(at, (time, flow));
+                if self.held.len() as u64 > n {
                     self.held.pop_front();
+                    self.left_out += 1;
                 }
-                self.held.push_back(flow);
             }
         }
+    }
+
+    fn pass(&mut self, flow: T, out: &mut Vec<T>) {
+        self.passed += 1;
+        out.push(flow);
     }
 
     /// The history is complete: what was held leaves, and what comes later is live.
     pub fn end_history(&mut self, out: &mut Vec<T>) {
-        out.extend(self.held.drain(..));
-        if matches!(self.wanted, Wanted::Last(_)) {
-            self.wanted = Wanted::All;
+        let Wanted::Last(n) = self.wanted else { return };
+        if !self.over {
+            self.over = true;
+            self.late = n - self.held.len() as u64;
+            self.passed += self.held.len() as u64;
+            out.extend(self.held.drain(..).map(|(_, flow)| flow));
         }
+    }
+
+    /// Whether a flow of this time is no history.
+    pub fn is_live(&self, time: i64) -> bool {
+        self.live_from.is_some_and(|from| time >= from)
     }
 
     /// Whether flows are held back until the history is known to be complete.
     pub fn holds_history(&self) -> bool {
-        matches!(self.wanted, Wanted::Last(_))
+        matches!(self.wanted, Wanted::Last(_)) && !self.over
     }
 
     /// Whether nothing more can leave: the request is answered.
     pub fn is_full(&self) -> bool {
         matches!(self.wanted, Wanted::First(n) if self.passed >= n)
+    }
+
+    /// Flows held, passed and left out so far.
+    pub fn counts(&self) -> (u64, u64, u64) {
+        (self.held.len() as u64, self.passed, self.left_out)
     }
 }
 
@@ -120,7 +157,27 @@ mod tests {
     }
 
     #[test]
-    fn last_zero_of_history_is_nothing() {
-        assert_eq!(run(Window::new(Wanted::Last(0), None), &[1, 2]), [] as [i64; 0]);
+    fn late_history_finds_its_place_and_never_makes_more_than_n() {
+        assert_eq!(run(Window::new(Wanted::Last(3), None), &[1, 5, 9, 4, 2]), [4, 5, 9]);
+        let mut window = Window::new(Wanted::Last(3), Some(10));
+        let mut out = Vec::new();
+        window.take(5, 5, &mut out);
+        window.take(6, 6, &mut out);
+        window.end_history(&mut out);
+        for time in [10, 1, 2, 11] {
+            window.take(time, time, &mut out);
+        }
+        assert_eq!(out, [5, 6, 10, 1, 11]);
+        assert_eq!(window.counts(), (0, 5, 1));
+    }
+
+    #[test]
+    fn all_is_passed_on_as_it_comes_however_it_was_asked_for() {
+        for number in [0, u64::MAX] {
+            let mut window = Window::new(Wanted::new(number, false), None);
+            let mut out = Vec::new();
+            window.take(1, 1, &mut out);
+            assert_eq!(out, [1]);
+        }
     }
 }

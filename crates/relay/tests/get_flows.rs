@@ -9,7 +9,7 @@ use fathom_api::observer::{GetFlowsRequest, get_flows_response::ResponseTypes};
 use fathom_api::relay::NodeState;
 
 fn history(times: impl IntoIterator<Item = i64>) -> Script {
-    Script { history: times.into_iter().collect(), hang: false }
+    Script { history: times.into_iter().collect(), ..Default::default() }
 }
 
 async fn all_flows(relay: &mut cluster::Relay, request: GetFlowsRequest) -> Vec<String> {
@@ -44,6 +44,40 @@ async fn last_n_and_first_n_mean_n_of_all_nodes() {
 }
 
 #[tokio::test]
+async fn a_loss_told_before_the_history_does_not_move_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let lossy = Script { loss_first: true, ..history([1, 4, 7]) };
+    let a = start_agent(dir.path(), "a", lossy).await;
+    let b = start_agent(dir.path(), "b", history([2, 3, 8])).await;
+    let mut relay = start_relay(dir.path(), &[("a", &a.socket), ("b", &b.socket)]).await;
+    let all = all_flows(&mut relay, GetFlowsRequest::default()).await;
+    assert_eq!(all, ["a-1", "b-2", "b-3", "a-4", "a-7", "b-8"]);
+    let last = all_flows(&mut relay, GetFlowsRequest { number: 2, ..Default::default() }).await;
+    assert_eq!(last, ["a-7", "b-8"]);
+}
+
+#[tokio::test]
+async fn a_node_is_resumed_after_its_newest_flow_not_after_its_newest_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let lossy = || Script { loss_first: true, ..Default::default() };
+    let a = start_agent(dir.path(), "a", lossy()).await;
+    let mut relay = start_relay(dir.path(), &[("a", &a.socket)]).await;
+    let request = GetFlowsRequest { follow: true, ..Default::default() };
+    let mut stream = relay.client.get_flows(request).await.unwrap().into_inner();
+    while a.agent.live.receiver_count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let seen = fathom_api::time::now() - 3_600_000_000_000;
+    a.agent.live.send(seen).unwrap();
+    assert_eq!(next_flow(&mut stream).await, Some(format!("a-{seen}")));
+    drop(a);
+    until_connected(&relay.pool, "a", false).await;
+    let a = start_agent(dir.path(), "a", Script { history: vec![seen, seen + 1], ..lossy() }).await;
+    assert_eq!(next_flow(&mut stream).await, Some(format!("a-{}", seen + 1)));
+    drop(a);
+}
+
+#[tokio::test]
 async fn a_dead_node_is_named_and_stalls_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let a = start_agent(dir.path(), "a", history([1])).await;
@@ -71,7 +105,8 @@ async fn a_dead_node_is_named_and_stalls_nobody() {
 async fn a_node_that_never_finishes_ends_in_an_error_note_and_its_flows_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let a = start_agent(dir.path(), "a", history([2, 3])).await;
-    let slow = start_agent(dir.path(), "slow", Script { history: vec![1], hang: true }).await;
+    let slow =
+        start_agent(dir.path(), "slow", Script { history: vec![1], hang: true, ..Default::default() }).await;
     let mut relay = start_relay(dir.path(), &[("a", &a.socket), ("slow", &slow.socket)]).await;
     let mut stream = relay.client.get_flows(GetFlowsRequest::default()).await.unwrap().into_inner();
     let (mut flows, mut errors) = (Vec::new(), Vec::new());

@@ -18,6 +18,11 @@ pub use tls::TlsOptions;
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
+/// What all streams of one connection may have under way, for a client that reads many at once: as
+/// good as no limit. Each stream has its own; a limit on their sum is used up by a few that nobody
+/// reads, and then starves the others, health checks among them.
+const SHARED_WINDOW: u32 = (1 << 31) - 1;
+
 /// A peer that vanished without a word is found out by TCP. HTTP/2 pings would be quicker, but Go
 /// servers close connections that ping more often than every five minutes.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
@@ -30,8 +35,8 @@ pub async fn connect(target: &Target, tls: &TlsOptions, timeout: Duration) -> Re
     open(target, endpoint(target, tls, timeout)?, timeout).await
 }
 
-/// Connects like [`connect`], for a client of many servers: what each may have under way is an
-/// eighth, since they add up.
+/// Connects like [`connect`], for a client that reads many streams from each of many servers: what
+/// each stream may have under way is an eighth, since they add up.
 ///
 /// # Errors
 /// Those of [`connect`].
@@ -42,7 +47,7 @@ pub async fn connect_as_one_of_many(
 ) -> Result<Channel, ConnectError> {
     let endpoint = endpoint(target, tls, timeout)?
         .initial_stream_window_size(STREAM_WINDOW / 8)
-        .initial_connection_window_size(CONNECTION_WINDOW / 8);
+        .initial_connection_window_size(SHARED_WINDOW);
     open(target, endpoint, timeout).await
 }
 

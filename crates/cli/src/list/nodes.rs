@@ -20,12 +20,13 @@ pub(super) fn table(response: &GetNodesResponse, wide: bool) -> Columns {
             ratio(node),
         ];
         if wide {
-            let tls = node.tls.as_ref().is_some_and(|tls| tls.enabled);
-            cells.extend([
-                Escaped(&node.version).to_string(),
-                Escaped(&node.address).to_string(),
-                if tls { "Enabled" } else { "Disabled" }.to_owned(),
-            ]);
+            let tls = match &node.tls {
+                None => "N/A",
+                Some(tls) if tls.enabled => "Enabled",
+                Some(_) => "Disabled",
+            };
+            let version = if node.version.is_empty() { "N/A" } else { &node.version };
+            cells.extend([Escaped(version).to_string(), Escaped(&node.address).to_string(), tls.to_owned()]);
         }
         columns.row(cells);
     }
@@ -93,7 +94,7 @@ node-22   Unavailable   N/A     N/A       N/A
 "
         );
         assert!(
-            text(true).lines().nth(1).unwrap().ends_with("0.1.0     10.0.0.1:4244   Disabled"),
+            text(true).lines().nth(1).unwrap().ends_with("0.1.0     10.0.0.1:4244   N/A"),
             "{}",
             text(true)
         );

@@ -4,18 +4,22 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use fathom_api::time;
 use futures::{FutureExt, Stream, StreamExt};
+use prost_types::Timestamp;
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::metadata::MetadataMap;
+use tonic::{Status, Streaming};
 
 use super::interrupt::Interrupt;
 
 /// Events taken in a row before signals get their turn.
 const BATCH: usize = 512;
 
-/// How long a stream with an end in time may be silent after it before it counts as ended: servers
-/// notice the end only when a later event comes.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long a stream with an end in time may be silent after it before it counts as ended: Hubble's
+/// agents notice the end only when a later event comes. Ours settle for a second and then say what
+/// was lost, and a relay gives its agents two.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// What is done with events.
 pub trait Sink<T> {
@@ -78,6 +82,20 @@ pub async fn drain<T>(
         taken += 1;
         last = Instant::now();
     }
+}
+
+/// When a stream that is followed is over, if it has an end.
+pub fn end(follow: bool, until: Option<&Timestamp>) -> Option<Instant> {
+    let ahead = time::unix_ns(until.filter(|_| follow)?).saturating_sub(time::now());
+    // A year at most, so that no clock overflows.
+    let ahead =
+        Duration::from_nanos(u64::try_from(ahead).unwrap_or(0)).min(Duration::from_secs(365 * 86_400));
+    Some(Instant::now() + ahead)
+}
+
+/// What a server says after its last event. A stream that was given up for silent has nothing to say.
+pub async fn trailers<T>(stream: &mut Streaming<T>) -> Result<Option<MetadataMap>, Status> {
+    stream.trailers().now_or_never().unwrap_or(Ok(None))
 }
 
 #[cfg(test)]

@@ -12,41 +12,62 @@ use crate::connect::Connection;
 use crate::print::node_names;
 use crate::terminal::quantity::{age, counted};
 
-/// Asks the server how much there was to look at, and words it. A server that gives no answer to
-/// that leaves the plain fact that nothing matched.
-pub(super) async fn explain(connection: &Connection, query: &Query, tally: &Tally) -> String {
+/// Words how much was looked at: what the answer itself said, or else what the server says it holds.
+/// A server that says neither leaves the plain fact that nothing matched.
+pub(super) async fn explain(
+    connection: &Connection,
+    query: &Query,
+    tally: &Tally,
+    examined: Option<u64>,
+) -> String {
     let mut client = ObserverClient::new(connection.channel.clone());
     let status = client.server_status(connection.request(ServerStatusRequest {})).await;
-    words(query, status.ok().map(tonic::Response::into_inner).as_ref(), &tally.missing)
+    words(query, status.ok().map(tonic::Response::into_inner).as_ref(), &tally.missing, examined)
 }
 
-fn words(query: &Query, status: Option<&ServerStatusResponse>, missing: &BTreeSet<String>) -> String {
+fn words(
+    query: &Query,
+    status: Option<&ServerStatusResponse>,
+    missing: &BTreeSet<String>,
+    examined: Option<u64>,
+) -> String {
     let request = &query.request;
     let mut text = String::new();
     let filtered = !request.whitelist.is_empty() || !request.blacklist.is_empty();
     let bounded = request.since.is_some() || request.until.is_some();
+    let what = match (filtered, bounded) {
+        (true, true) => "no flow matched in that time",
+        (false, true) => "no flow in that time",
+        (true, false) => "no flow matched",
+        (false, false) => "no flow came",
+    };
     // Writing to a String cannot fail.
-    let _ = match status {
-        None => writeln!(text, "no flow matched"),
-        Some(status) if status.num_flows == 0 => writeln!(
+    let _ = match (status, examined) {
+        (None, Some(examined)) => writeln!(text, "{what}: {} looked at", counted(examined, "flow")),
+        (None, None) => writeln!(text, "no flow matched"),
+        (Some(status), _)
+            if status.num_connected_nodes == Some(0) && status.num_unavailable_nodes.unwrap_or(0) == 0 =>
+        {
+            writeln!(text, "{what}: the relay has no nodes; is its --peer or --peer-service right?")
+        }
+        (Some(status), _) if status.num_connected_nodes == Some(0) => {
+            writeln!(text, "{what}: the relay is connected to no node")
+        }
+        (Some(status), _) if status.num_flows == 0 => writeln!(
             text,
             "no flows yet: the server holds none ({} seen in {})",
             counted(status.seen_flows, "flow"),
             age(status.uptime_ns)
         ),
-        Some(status) => {
+        (Some(status), examined) => {
             let on = match status.num_connected_nodes {
                 Some(nodes) => format!(" on {}", counted(u64::from(nodes), "node")),
                 None => String::new(),
             };
-            let looked_at = counted(status.num_flows, "flow");
-            let what = match (filtered, bounded) {
-                (true, true) => "no flow matched in that time",
-                (false, true) => "no flow in that time",
-                (true, false) => "no flow matched",
-                (false, false) => "no flow came",
-            };
-            writeln!(text, "{what}: {looked_at} looked at{on}")
+            match examined {
+                Some(examined) => writeln!(text, "{what}: {} looked at{on}", counted(examined, "flow")),
+                None => writeln!(text, "{what}: the server holds {}{on}", counted(status.num_flows, "flow")),
+            }
         }
     };
     let mut missing = missing.clone();
@@ -93,18 +114,32 @@ mod tests {
         };
         let missing = BTreeSet::from(["node-c".to_owned()]);
         assert_eq!(
-            words(&query(true), Some(&status), &missing),
-            "no flow matched: 3,210 flows looked at on 2 nodes\nnot connected: node-b, node-c, and 1 more\n"
+            words(&query(true), Some(&status), &missing, Some(17)),
+            "no flow matched: 17 flows looked at on 2 nodes\nnot connected: node-b, node-c, and 1 more\n"
         );
+        assert!(
+            words(&query(true), Some(&status), &missing, None)
+                .starts_with("no flow matched: the server holds 3,210 flows on 2 nodes\n")
+        );
+    }
+
+    #[test]
+    fn a_relay_without_nodes_says_so() {
+        let status = ServerStatusResponse { num_connected_nodes: Some(0), ..Default::default() };
+        let text = words(&query(false), Some(&status), &BTreeSet::new(), None);
+        assert!(text.starts_with("no flow came: the relay has no nodes"), "{text}");
+        let status = ServerStatusResponse { num_unavailable_nodes: Some(1), ..status };
+        let text = words(&query(false), Some(&status), &BTreeSet::new(), None);
+        assert_eq!(text, "no flow came: the relay is connected to no node\nnot connected: 1 node\n");
     }
 
     #[test]
     fn an_empty_server_says_so_and_a_silent_one_leaves_the_fact() {
         let status = ServerStatusResponse { uptime_ns: 5_000_000_000, ..Default::default() };
         assert_eq!(
-            words(&query(true), Some(&status), &BTreeSet::new()),
+            words(&query(true), Some(&status), &BTreeSet::new(), Some(0)),
             "no flows yet: the server holds none (0 flows seen in 5s)\n"
         );
-        assert_eq!(words(&query(true), None, &BTreeSet::new()), "no flow matched\n");
+        assert_eq!(words(&query(true), None, &BTreeSet::new(), None), "no flow matched\n");
     }
 }

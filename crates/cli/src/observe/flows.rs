@@ -1,14 +1,11 @@
 //! Flows from a server.
 
-use std::time::Duration;
-
 use anyhow::Result;
+use fathom_api::Raw;
 use fathom_api::observer::GetFlowsRequest;
 use fathom_api::observer_raw::observer_client::ObserverClient;
-use fathom_api::{Raw, time};
-use tokio::time::Instant;
 
-use super::drain::{End, Sink, drain};
+use super::drain::{End, Sink, drain, end, trailers};
 use super::emptiness;
 use super::request::Query;
 use super::tally::Tally;
@@ -43,7 +40,8 @@ pub async fn run(query: &Query, style: Style, settings: &Settings) -> Result<()>
     }
     let mut screen =
         Screen { printer: Printer::new(style, super::stdout(), std::io::stderr()), tally: Tally::default() };
-    let ended = stream(&connection, &query.request, &mut screen).await;
+    let mut examined = None;
+    let ended = stream(&connection, &query.request, &mut screen, &mut examined).await;
     screen.printer.finish()?;
     let tally = screen.tally;
     if !style.silent {
@@ -54,7 +52,7 @@ pub async fn run(query: &Query, style: Style, settings: &Settings) -> Result<()>
             note(format_args!("{} ended the stream", connection.server));
         }
         if ended.is_ok() && tally.flows == 0 {
-            note(emptiness::explain(&connection, query, &tally).await.trim_end());
+            note(emptiness::explain(&connection, query, &tally, examined).await.trim_end());
         }
     }
     ended.map(|_| ())
@@ -64,13 +62,19 @@ async fn stream(
     connection: &Connection,
     request: &GetFlowsRequest,
     sink: &mut impl Sink<Raw>,
+    examined: &mut Option<u64>,
 ) -> Result<End> {
     let failed = |status: &tonic::Status| connection.failed("flows", status);
     let mut client = ObserverClient::new(connection.channel.clone());
-    let until = request.until.as_ref().filter(|_| request.follow).map(|until| {
-        let ahead = time::unix_ns(until).saturating_sub(time::now());
-        Instant::now() + Duration::from_nanos(u64::try_from(ahead).unwrap_or(0))
-    });
+    let until = end(request.follow, request.until.as_ref());
     let responses = client.get_flows(request.clone()).await.map_err(|status| failed(&status))?;
-    drain(responses.into_inner(), sink, until, failed).await
+    let mut responses = responses.into_inner();
+    let ended = drain(&mut responses, sink, until, failed).await?;
+    if ended == End::Exhausted
+        && let Ok(Some(trailers)) = trailers(&mut responses).await
+    {
+        let number = trailers.get("fathom-flows-examined").and_then(|value| value.to_str().ok());
+        *examined = number.and_then(|number| number.parse().ok());
+    }
+    Ok(ended)
 }

@@ -32,10 +32,17 @@ fn judgement(node: &NodeLedger) -> (&'static str, String) {
     match losses.is_empty() {
         false => ("INCOMPLETE", format!("{} lost: {}", counted(lost(node), "event"), losses.join(", "))),
         true => {
-            let aggregated = node.stages.iter().fold(0u64, |sum, stage| sum.saturating_add(stage.aggregated));
+            // A relay aggregates nothing: it keeps back what is beyond the number that was asked for.
+            let aggregated = |relay: bool| {
+                let stages = node.stages.iter().filter(|stage| (stage.name == "relay") == relay);
+                stages.fold(0u64, |sum, stage| sum.saturating_add(stage.aggregated))
+            };
             let mut notes = vec!["nothing lost".to_owned()];
-            if aggregated > 0 {
-                notes.push(format!("{} aggregated", grouped(aggregated)));
+            if aggregated(false) > 0 {
+                notes.push(format!("{} aggregated", grouped(aggregated(false))));
+            }
+            if aggregated(true) > 0 {
+                notes.push(format!("{} not asked for", grouped(aggregated(true))));
             }
             if held(node) > 0 {
                 notes.push(format!("{} on the way", grouped(held(node))));
@@ -142,17 +149,19 @@ mod tests {
             node("b", vec![stage("kernel.events", 1_010, 1_000, 10), stage("reader", 1_000, 1_000, 0)], ""),
             node("c", vec![stage("store", 9, 7, 0)], "2 events unaccounted for in store"),
             node("d", vec![], "did not answer"),
+            node("r", vec![LedgerStage { aggregated: 20, ..stage("relay", 40, 20, 0) }], ""),
         ];
         let mut out = Vec::new();
         summary(&mut out, &nodes).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "\
-Complete Streams: 1/4
+Complete Streams: 2/5
   a   complete           nothing lost
   b   INCOMPLETE         10 events lost: 10 in kernel.events
   c   DOES NOT BALANCE   2 events unaccounted for in store
   d   not known          did not answer
+  r   complete           nothing lost, 20 not asked for
 
 NODE   STAGE                               IN      OUT     AGGREGATED   HELD   LOST   BALANCE
 b      kernel.events                       1,010   1,000   0            0      10     ok

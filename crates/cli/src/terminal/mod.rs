@@ -3,6 +3,7 @@
 pub mod colour;
 pub mod columns;
 pub mod escape;
+pub mod indent;
 pub mod quantity;
 pub mod time_format;
 

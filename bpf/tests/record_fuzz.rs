@@ -24,6 +24,8 @@ use zerocopy::{FromZeros as _, IntoBytes as _};
 
 const RECORD: usize = size_of::<Event>();
 
+const KINDS: [u8; 3] = [kind::FLOW, kind::SOCK, kind::ENDED];
+
 /// Records tried however slow the machine is.
 const LEAST: u64 = 10_000;
 
@@ -33,10 +35,10 @@ fn setting(name: &str, default: u64) -> u64 {
         .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
-/// Well-formed records of both kinds and families.
+/// Well-formed records of all kinds and families.
 fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
-    for kind in [kind::FLOW, kind::SOCK] {
+    for kind in KINDS {
         for (family, address) in
             [(4, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 2]), (6, [0xfd; 16])]
         {
@@ -76,7 +78,7 @@ fn mutant(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {
     }
     if random.one_in(2) && bytes.len() >= 4 {
         bytes[0] = ABI_VERSION;
-        bytes[1] = *random.pick(&[kind::FLOW, kind::SOCK]);
+        bytes[1] = *random.pick(&KINDS);
         let len = bytes.len() as u16;
         bytes[2..4].copy_from_slice(&len.to_ne_bytes());
     }
@@ -92,7 +94,7 @@ fn judge(record: &[u8]) -> &'static str {
             // What a newer kernel object may append is let alone.
             assert_eq!(event.as_bytes().as_ptr_range(), record[..RECORD].as_ptr_range(), "in place");
             assert_eq!(usize::from(event.len), record.len());
-            assert!(event.version == ABI_VERSION && [kind::FLOW, kind::SOCK].contains(&event.kind));
+            assert!(event.version == ABI_VERSION && KINDS.contains(&event.kind));
             let shown = format!(
                 "{:?} {:?} {:?} {:?} {:?} {}:{} {}:{}",
                 event.named_kind(),

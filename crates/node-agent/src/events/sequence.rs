@@ -3,13 +3,16 @@
 use fathom_bpf::abi::{Event, TRIGGER_LANE_DROPS};
 use hashbrown::HashMap;
 
-/// The kernel numbers records per CPU, lane and kind of hook, lost ones included.
-type Counter = (u16, bool, u8);
+/// The kernel numbers records per CPU, lane and kind, lost ones included. As one number, which is quick
+/// to hash.
+fn counter(event: &Event, drops: bool) -> u32 {
+    u32::from(event.cpu) << 16 | u32::from(event.kind) << 8 | u32::from(drops)
+}
 
 /// Records that the numbering says existed and that never came.
 #[derive(Default)]
 pub struct Sequences {
-    next: HashMap<Counter, u32, foldhash::fast::RandomState>,
+    next: HashMap<u32, u32, foldhash::fast::RandomState>,
     holes: [u64; 2],
 }
 
@@ -18,9 +21,10 @@ impl Sequences {
     pub fn see(&mut self, event: &Event) {
         let drops = event.trigger & TRIGGER_LANE_DROPS != 0;
         let after = event.seq.wrapping_add(1);
-        let Some(next) = self.next.get_mut(&(event.cpu, drops, event.kind)) else {
+        let counter = counter(event, drops);
+        let Some(next) = self.next.get_mut(&counter) else {
             // What came before this process is not its to judge.
-            self.next.insert((event.cpu, drops, event.kind), after);
+            self.next.insert(counter, after);
             return;
         };
         if event.seq == *next {

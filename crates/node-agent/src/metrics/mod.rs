@@ -5,7 +5,7 @@ mod scrape;
 use fathom_api::filter::Transport;
 use fathom_api::flow::{DropReason, LostEventSource, Verdict};
 use fathom_api::names;
-use fathom_bpf::abi::kind;
+use fathom_bpf::abi::{Event, kind};
 use hashbrown::HashMap;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -66,14 +66,18 @@ impl Metrics {
     }
 }
 
-/// What tells series apart: transport, kind, verdict, reason, observation point.
-type Key = (Option<Transport>, u8, u8, u8, u8);
+/// What tells series apart, as one number, which is quick to hash: transport, kind, verdict, reason,
+/// observation point.
+fn key(transport: Option<Transport>, event: &Event) -> u64 {
+    let transport = transport.map_or(u8::MAX, |transport| transport as u8);
+    u64::from_le_bytes([transport, event.kind, event.verdict, event.reason, event.obs_point, 0, 0, 0])
+}
 
 /// Counts flows without looking up labels twice.
 pub struct FlowCounters {
     processed: Family<Labels<4>, Counter>,
     dropped: Family<Labels<2>, Counter>,
-    known: HashMap<Key, Series, foldhash::fast::RandomState>,
+    known: HashMap<u64, Series, foldhash::fast::RandomState>,
 }
 
 struct Series {
@@ -81,19 +85,26 @@ struct Series {
     dropped: Option<Counter>,
 }
 
+impl Series {
+    fn count(&self) {
+        self.processed.inc();
+        if let Some(dropped) = &self.dropped {
+            dropped.inc();
+        }
+    }
+}
+
 impl FlowCounters {
     pub fn count(&mut self, flow: &Flow) {
         let event = &flow.event;
         let transport = Transport::from_iana(event.proto);
-        let key = (transport, event.kind, event.verdict, event.reason, event.obs_point);
-        if !self.known.contains_key(&key) {
-            let series = self.series(flow, transport);
-            self.known.insert(key, series);
-        }
-        if let Some(series) = self.known.get(&key) {
-            series.processed.inc();
-            if let Some(dropped) = &series.dropped {
-                dropped.inc();
+        let key = key(transport, event);
+        match self.known.get(&key) {
+            Some(series) => series.count(),
+            None => {
+                let series = self.series(flow, transport);
+                series.count();
+                self.known.insert(key, series);
             }
         }
     }

@@ -103,8 +103,7 @@ fn restore(lab: &Lab, count: usize) -> Result<()> {
         .with_context(|| format!("write {}", path.display()))?;
     let line = ["iptables-restore", &path.to_string_lossy()];
     lab.exec(NODE, Where::Inside, &line).and_then(|output| output.ok())?;
-    // Ended connections would be remembered for two minutes, and after 84,000 of them (28,000 ports to
-    // three backends) each new one would lose its first packet for want of a port: another measurement.
+    // So that what one measurement leaves in conntrack doesn't weigh on the next.
     let forget = format!("echo 1 > {TIME_WAIT}");
     lab.exec(NODE, Where::Inside, &["sh", "-c", &forget]).and_then(|output| output.ok()).map(drop)
 }

@@ -20,6 +20,10 @@ const RST: u8 = 4;
 /// `CT_KIND_CONN`.
 const CONNECTION: u8 = 0;
 
+/// Records of one look: what a flood of datagrams left behind must not fill the ring by itself. The
+/// rest keeps what it holds until the next look.
+const TOLD_AT_ONCE: u64 = 16_384;
+
 /// After how many ticks of silence an entry counts as gone; the programs have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lifetimes {
@@ -62,17 +66,22 @@ impl Datapath {
     pub fn tell_ended(&self) -> Result<Looked> {
         let now = self.ask_ended(&EndedRequest::new_zeroed())?;
         let mut looked = Looked::default();
-        let mut ended = Vec::new();
+        let mut failed = None;
         let mut consider = |family, key: &[u8], proto, kind, entry: &CtEntry| {
             looked.entries += 1;
             // Negative where two CPUs took the same: nothing to tell, see conntrack.h.
             let holds = entry.packets.iter().any(|packets| packets.cast_signed() > 0);
             let silent = now.wrapping_sub(entry.last_seen).cast_signed();
             let lifetime = self.lifetimes().of(proto, entry.tcp_flags);
-            if kind == CONNECTION && holds && silent > lifetime.cast_signed() {
-                let mut request = EndedRequest { family, ..EndedRequest::new_zeroed() };
-                request.key[..key.len()].copy_from_slice(key);
-                ended.push(request);
+            let ended = kind == CONNECTION && holds && silent > lifetime.cast_signed();
+            if !ended || looked.records >= TOLD_AT_ONCE || failed.is_some() {
+                return;
+            }
+            let mut request = EndedRequest { family, ..EndedRequest::new_zeroed() };
+            request.key[..key.len()].copy_from_slice(key);
+            match self.ask_ended(&request) {
+                Ok(records) => looked.records += u64::from(records),
+                Err(error) => failed = Some(error),
             }
         };
         let conntrack = &self.maps().conntrack;
@@ -82,10 +91,7 @@ impl Datapath {
         conntrack.v6.for_each(|key: &Ct6Key, entry| {
             consider(6, key.as_bytes(), key.proto, key.kind, entry);
         })?;
-        for request in &ended {
-            looked.records += u64::from(self.ask_ended(request)?);
-        }
-        Ok(looked)
+        failed.map_or(Ok(looked), Err)
     }
 
     fn ask_ended(&self, request: &EndedRequest) -> Result<u32> {

@@ -68,7 +68,7 @@ pub struct Sizes {
     pub backends: u32,
     /// Client → backend memories of services with session affinity.
     pub affinity: u32,
-    /// Sockets whose service address is remembered.
+    /// Sockets whose service address is remembered, and as many UDP sockets with their backend.
     pub sock_rev: u32,
     /// Whole addresses, and as many prefixes.
     pub ipcache: u32,

@@ -192,7 +192,7 @@ pub struct MapSizes {
     /// Clients of services with session affinity
     #[arg(long, env = "FATHOM_MAP_AFFINITY", default_value_t = Sizes::default().affinity, value_name = "ENTRIES")]
     pub map_affinity: u32,
-    /// Sockets whose service address is remembered
+    /// Sockets whose service address is remembered, and as many UDP sockets with their backend
     #[arg(long, env = "FATHOM_MAP_SOCK_REV", default_value_t = Sizes::default().sock_rev, value_name = "ENTRIES")]
     pub map_sock_rev: u32,
     /// Addresses, and as many prefixes

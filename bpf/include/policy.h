@@ -59,14 +59,20 @@ static __always_inline int policy_try(struct packet *pkt, void *table,
 	return !query->has_deny && pkt->policy == POLICY_VERDICT_ALLOW;
 }
 
-/* Three levels for one identity. Says whether the search is over. */
-static __always_inline int policy_levels(struct packet *pkt, void *table,
-					 struct policy_query *query)
+/*
+ * Three levels for one identity. Says whether the search is over.
+ *
+ * Unrolled, and so one function instead of three copies: clang may lay a loop out so
+ * that its step falls into its test, which 5.10 refuses ("back-edge from insn …"; it
+ * takes those that jump).
+ */
+static __noinline int policy_levels(struct packet *pkt, void *table, struct policy_query *query)
 {
 	int plen;
 
 	if (query->has_ports) { /* 4, 7, 10 */
 		query->key.proto = query->proto;
+#pragma unroll
 		for (plen = 16; plen >= 1; plen--) {
 			if (!(query->plen_mask & (1U << plen)))
 				continue;

@@ -99,18 +99,15 @@ static __always_inline void track_replaced(struct packet *pkt, struct ct_entry *
 	report_leftover(pkt, old, 1);
 }
 
-/* The first packet of a connection, in the place of `old` (NULL = of none). */
+/* What track_new says besides: the connection is there, another CPU had its first packet just now. */
+#define STEP_OVERTAKEN (-2)
+
+/* The allowed first packet of a connection, in the place of `old` (NULL = of none). */
 static __noinline int track_new(struct __sk_buff *skb, struct packet *pkt, struct ct_entry *old,
 				int age)
 {
 	struct ct_entry entry = {};
 	long failed;
-	int step;
-
-	pkt->flags |= EVENT_F_REPLY_KNOWN;
-	step = judge(pkt->dir);
-	if (step)
-		return step;
 
 	entry.last_report[0] = pkt->now;
 	entry.last_report[1] = pkt->now;
@@ -129,12 +126,8 @@ static __noinline int track_new(struct __sk_buff *skb, struct packet *pkt, struc
 	entry.match = pkt->match;
 	track_replaced(pkt, old, age);
 	failed = ct_store(pkt, CT_KIND_CONN, &entry, old ? BPF_ANY : BPF_NOEXIST);
-	if (failed == -EEXIST) {
-		/* Another CPU had this connection's first packet a moment ago: this is its second. */
-		old = ct_lookup(pkt, CT_KIND_CONN);
-		if (old)
-			return track_live(skb, pkt, old);
-	}
+	if (failed == -EEXIST)
+		return STEP_OVERTAKEN;
 	if (failed) {
 		ledger_count(LEDGER_CT_INSERT_FAILED);
 		return DROP_CT_INSERT_FAILED;
@@ -184,7 +177,16 @@ static __noinline int track_connection(struct __sk_buff *skb, struct packet *pkt
 	pkt->ct_state = CT_NEW;
 	if (ct && pkt->progress == TCP_SYN)
 		pkt->ct_state = CT_REOPENED;
-	return track_new(skb, pkt, ct, age);
+	/* Neither judge nor track_live from track_new: old kernels add up the stacks of a chain (512 bytes). */
+	pkt->flags |= EVENT_F_REPLY_KNOWN;
+	step = judge(pkt->dir);
+	if (step)
+		return step;
+	step = track_new(skb, pkt, ct, age);
+	if (step != STEP_OVERTAKEN)
+		return step;
+	ct = ct_lookup(pkt, CT_KIND_CONN);
+	return ct ? track_live(skb, pkt, ct) : DROP_CT_INSERT_FAILED;
 }
 
 static __always_inline int track(struct __sk_buff *skb, struct packet *pkt)

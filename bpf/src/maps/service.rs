@@ -5,7 +5,6 @@
 //! may still read it has returned.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use super::Table;
 use crate::abi::{
     self, Backend, BackendSlotKey, Frontend, SERVICE_F_AFFINITY, ServiceKey, ip_from_bytes, ip_to_bytes,
 };
-use crate::error::{Error, Result};
+use crate::error::{IoContext as _, Result};
 use crate::sys;
 
 /// Slots that may wait for removal before [`Services::replace`] removes them by itself.
@@ -239,7 +238,7 @@ impl Services {
         if retired_slots.is_empty() && retired_backends.is_empty() && retired_frontends.is_empty() {
             return Ok(());
         }
-        wait_for_readers()?;
+        sys::wait_for_running_programs().context(|| "wait for running programs".into())?;
         while let Some(slot) = state.retired_slots.last() {
             self.tables.slots.remove(slot)?;
             state.retired_slots.pop();
@@ -334,19 +333,6 @@ impl Installed {
             backends,
             affinity: (self.value.flags & SERVICE_F_AFFINITY != 0)
                 .then(|| Duration::from_secs(self.value.affinity_s.into())),
-        }
-    }
-}
-
-/// A grace period, or a pause far longer than any program runs where membarrier(2) can't (nohz_full).
-fn wait_for_readers() -> Result<()> {
-    match sys::wait_for_running_programs() {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {
-            std::thread::sleep(Duration::from_millis(100));
-            Ok(())
-        }
-        result => {
-            result.map_err(|source: io::Error| Error::Io { what: "wait for running programs".into(), source })
         }
     }
 }

@@ -39,11 +39,21 @@ impl RawMap {
         Ok(Self { fd, info, value_len })
     }
 
-    /// Creates an anonymous hash of the same sizes and flags as `template`.
+    /// Creates an anonymous map of the same kind, sizes and flags as `template`.
     pub(crate) fn create_like(template: &MapInfo, name: &CStr, entries: u32) -> io::Result<Self> {
+        Self::create(template, name, entries, 0)
+    }
+
+    /// Creates an anonymous map of maps like `inner`.
+    pub(crate) fn create_of_maps(template: &MapInfo, name: &CStr, inner: &Self) -> io::Result<Self> {
+        Self::create(template, name, template.max_entries, inner.fd.as_raw_fd())
+    }
+
+    fn create(template: &MapInfo, name: &CStr, entries: u32, inner_map: i32) -> io::Result<Self> {
         let opts = ffi::bpf_map_create_opts {
             sz: size_of::<ffi::bpf_map_create_opts>() as ffi::size_t,
             map_flags: template.flags,
+            inner_map_fd: inner_map as u32,
             ..Default::default()
         };
         // SAFETY: name and options live through the call.

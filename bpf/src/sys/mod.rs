@@ -232,13 +232,14 @@ pub(crate) fn tick_ns() -> io::Result<u64> {
 }
 
 /// Waits until every program that was running when this was called has returned.
+///
+/// By writing to a map of maps, after which bpf(2) waits for a grace period itself (4.20). Rejected:
+/// membarrier(2), which waits for nothing where there is one processor; programs are preempted there too.
 pub(crate) fn wait_for_running_programs() -> io::Result<()> {
-    const MEMBARRIER_CMD_GLOBAL: i32 = 1; // an RCU grace period; BPF programs run under RCU
-    // SAFETY: membarrier takes numbers only.
-    if unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
+    let like = |kind| map::MapInfo { kind, key_size: 4, value_size: 4, max_entries: 1, flags: 0 };
+    let inner = map::RawMap::create_like(&like(ffi::BPF_MAP_TYPE_ARRAY), c"fathom_inner", 1)?;
+    let outer = map::RawMap::create_of_maps(&like(ffi::BPF_MAP_TYPE_ARRAY_OF_MAPS), c"fathom_outer", &inner)?;
+    outer.update(&[0; 4], &inner.fd().as_raw_fd().to_ne_bytes())
 }
 
 /// The cookie of the network namespace the calling thread is in (SO_NETNS_COOKIE, Linux 5.14).

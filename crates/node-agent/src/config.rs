@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fathom_bpf::load::{EventPolicy, LoadConfig, PeerAddress, Sizes};
+use fathom_bpf::load::{EventPolicy, LoadConfig, PeerAddress, Sizes, Timeouts};
 
 /// Puts Fathom's programs on this node's pods, enforces policy, and serves every decision as a flow.
 #[derive(Clone, Debug, Parser)]
@@ -101,8 +101,11 @@ pub struct Config {
     pub report_interval: Duration,
 
     /// How often connections that ended in silence are looked for, to tell what they still held
-    #[arg(long, env = "FATHOM_ENDED_INTERVAL", default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    #[arg(long, env = "FATHOM_ENDED_INTERVAL", default_value = "30s", value_parser = a_second_or_more, value_name = "DURATION")]
     pub ended_interval: Duration,
+
+    #[command(flatten)]
+    pub timeouts: CtTimeouts,
 
     /// What getpeername(2) shows on a socket connected to a service
     #[arg(long, env = "FATHOM_PEER_ADDRESS", default_value = "backend", value_name = "WHICH")]
@@ -228,6 +231,26 @@ pub enum Peer {
     Service,
 }
 
+/// How long a connection is remembered after its last packet.
+#[derive(Clone, Debug, Args)]
+pub struct CtTimeouts {
+    /// Silence after which an established TCP connection is forgotten (1s to 30 days)
+    #[arg(long, env = "FATHOM_CT_TIMEOUT_TCP", default_value = "8000s", value_parser = a_second_or_more, value_name = "DURATION")]
+    pub ct_timeout_tcp: Duration,
+    /// The same before the handshake is over
+    #[arg(long, env = "FATHOM_CT_TIMEOUT_TCP_OPENING", default_value = "60s", value_parser = a_second_or_more, value_name = "DURATION")]
+    pub ct_timeout_tcp_opening: Duration,
+    /// The same after FIN or RST
+    #[arg(long, env = "FATHOM_CT_TIMEOUT_TCP_CLOSING", default_value = "10s", value_parser = a_second_or_more, value_name = "DURATION")]
+    pub ct_timeout_tcp_closing: Duration,
+    /// The same for UDP, SCTP and whatever else has no flags
+    #[arg(long, env = "FATHOM_CT_TIMEOUT_ANY", default_value = "60s", value_parser = a_second_or_more, value_name = "DURATION")]
+    pub ct_timeout_any: Duration,
+    /// The same for ICMP
+    #[arg(long, env = "FATHOM_CT_TIMEOUT_ICMP", default_value = "60s", value_parser = a_second_or_more, value_name = "DURATION")]
+    pub ct_timeout_icmp: Duration,
+}
+
 /// On or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
@@ -251,7 +274,7 @@ impl Config {
                 Peer::Backend => PeerAddress::Backend,
                 Peer::Service => PeerAddress::Service,
             },
-            ..LoadConfig::default()
+            timeouts: self.timeouts.timeouts(),
         }
     }
 
@@ -272,6 +295,18 @@ impl Config {
     pub fn port(&self) -> u16 {
         let port = |listen: &String| listen.rsplit_once(':')?.1.parse().ok();
         self.listen.iter().find_map(port).filter(|port| *port != 0).unwrap_or(4244)
+    }
+}
+
+impl CtTimeouts {
+    fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            tcp: self.ct_timeout_tcp,
+            tcp_opening: self.ct_timeout_tcp_opening,
+            tcp_closing: self.ct_timeout_tcp_closing,
+            any: self.ct_timeout_any,
+            icmp: self.ct_timeout_icmp,
+        }
     }
 }
 
@@ -300,6 +335,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration: write for example 5s, 1m30s or 250ms");
     let signed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     Duration::try_from(signed).map_err(|_| wrong())
+}
+
+/// The same, at least a second.
+fn a_second_or_more(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time < Duration::from_secs(1) { Err(format!("{text:?} is less than a second")) } else { Ok(time) }
 }
 
 #[cfg(test)]

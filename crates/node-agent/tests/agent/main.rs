@@ -1,6 +1,7 @@
 //! The real agent: kernel, CNI plugin, sockets, signals. Needs root.
 
 mod bad_input;
+mod ended;
 mod node;
 
 use std::process::Command;

@@ -130,7 +130,8 @@ impl Node {
 
     fn launch(&mut self) {
         let log = File::options().create(true).append(true).open(self.dir.path().join("agent.log")).unwrap();
-        let small = "--ring-events 1048576 --map-conntrack 8192 --map-ipcache 4096 --map-services 1024 --map-backends 1024";
+        let small = "--ring-events 1048576 --map-conntrack 8192 --map-ipcache 4096 --map-services 1024 --map-backends 1024 \
+                     --ct-timeout-any 1s --ended-interval 1s";
         let child = self
             .command()
             .args(self.place())

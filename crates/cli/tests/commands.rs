@@ -229,3 +229,26 @@ fn version_and_completions_need_no_server() {
         assert!(code == 0 && out.contains("print-policy-names"), "{shell}");
     }
 }
+
+#[test]
+fn a_list_says_which_nodes_it_is_without_and_that_it_is_empty() {
+    let missing = vec!["node-b: connection refused", "node-c: no answer within 3s"];
+    let server = Server::start(Script { missing: missing.clone(), ..Default::default() });
+    let (code, out, err) = run(server.fathom("list endpoints"));
+    assert_eq!(code, 0);
+    assert!(out.contains("shop/cart"), "{out}");
+    for node in missing {
+        assert!(err.contains(&format!("no answer from {node}")), "{err}");
+    }
+    let (code, out, err) = run(server.fathom("list namespaces"));
+    assert_eq!(code, 0);
+    assert!(format!("{out}{err}").contains("none"), "{out}{err}");
+}
+
+#[test]
+fn a_list_that_nobody_answered_is_a_failure() {
+    let script = Script { missing: vec!["node-b: gone"], nobody_answered: true, ..Default::default() };
+    let (code, out, err) = run(Server::start(script).fathom("list endpoints"));
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("node-b: gone") || err.contains("no node answered"), "{err}");
+}

@@ -354,3 +354,13 @@ fn agent_events_are_shown_and_debug_events_need_an_agent_that_has_them() {
     assert_eq!(status, 1);
     assert!(err.contains("no answer to a question for debug events: "), "{err}");
 }
+
+#[test]
+fn an_empty_answer_says_how_much_the_servers_looked_at() {
+    // Not what they hold: a request may begin in the middle.
+    let status = ServerStatusResponse { num_flows: 4096, seen_flows: 5000, ..Default::default() };
+    let script = Script { examined: Some(800), status, ..Default::default() };
+    let (code, out, err) = run(Server::start(script).fathom("observe --pod shop/nobody"));
+    assert_eq!((code, out.as_str()), (0, ""));
+    assert!(err.contains("no flow matched: 800 flows looked at"), "{err}");
+}

@@ -19,7 +19,8 @@ use futures::stream::BoxStream;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
-use tonic::{Request, Response, Status};
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Request, Response, Status};
 
 /// What the server answers.
 #[derive(Default)]
@@ -36,12 +37,32 @@ pub struct Script {
     pub ledger: Option<GetLedgerResponse>,
     pub agent_events: Vec<GetAgentEventsResponse>,
     pub sick: bool,
+    /// Flows looked at, as the trailers of an answer say.
+    pub examined: Option<u64>,
+    /// Nodes an answer is without, as a relay names them; with none behind it, it fails.
+    pub missing: Vec<&'static str>,
+    pub nobody_answered: bool,
     /// What was asked.
     pub asked: Mutex<Vec<GetFlowsRequest>>,
     pub authorization: Mutex<Option<String>>,
 }
 
 struct Service(Arc<Script>);
+
+impl Service {
+    fn with_missing<T>(&self, answer: T) -> Result<Response<T>, Status> {
+        let mut metadata = MetadataMap::new();
+        for node in &self.0.missing {
+            metadata.append("fathom-nodes-missing", node.parse().unwrap());
+        }
+        if self.0.nobody_answered {
+            return Err(Status::with_metadata(Code::Unavailable, "no node answered", metadata));
+        }
+        let mut response = Response::new(answer);
+        *response.metadata_mut() = metadata;
+        Ok(response)
+    }
+}
 
 #[tonic::async_trait]
 impl Observer for Service {
@@ -61,9 +82,14 @@ impl Observer for Service {
         }
         let script = self.0.clone();
         let past = futures::stream::iter((0..script.flows.len()).map(move |at| Ok(script.flows[at].clone())));
+        let end = self.0.examined.map(|examined| {
+            let mut trailers = MetadataMap::new();
+            trailers.insert("fathom-flows-examined", examined.to_string().parse().unwrap());
+            Err(Status::with_metadata(Code::Ok, "", trailers))
+        });
         Ok(Response::new(match self.0.live.lock().unwrap().take() {
             Some(live) => past.chain(ReceiverStream::new(live)).boxed(),
-            None => past.boxed(),
+            None => past.chain(futures::stream::iter(end)).boxed(),
         }))
     }
 
@@ -91,7 +117,7 @@ impl Observer for Service {
         &self,
         _: Request<GetNamespacesRequest>,
     ) -> Result<Response<GetNamespacesResponse>, Status> {
-        Ok(Response::new(self.0.namespaces.clone()))
+        self.with_missing(self.0.namespaces.clone())
     }
 
     async fn server_status(
@@ -131,7 +157,7 @@ impl Agent for Service {
             state: "ready".into(),
             node_name: "node-1".into(),
         };
-        Ok(Response::new(ListEndpointsResponse { endpoints: vec![endpoint] }))
+        self.with_missing(ListEndpointsResponse { endpoints: vec![endpoint] })
     }
 
     async fn get_features(

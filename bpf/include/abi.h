@@ -13,7 +13,7 @@
 #ifndef FATHOM_ABI_H
 #define FATHOM_ABI_H
 
-#define FATHOM_ABI_VERSION 1
+#define FATHOM_ABI_VERSION 2
 
 #define FATHOM_ASSERT_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), "size of " #type)
 
@@ -23,7 +23,8 @@
 #define FATHOM_EVENT_KINDS(X) \
 	X(FLOW, 1)  /* a decision about a packet at tc */ \
 	X(SOCK, 2)  /* a service → backend choice at a socket call */ \
-	X(ENDED, 3) /* as FLOW: what a connection that ended in silence still held */
+	X(ENDED, 3) /* as FLOW: what a connection that ended in silence still held */ \
+	X(L7, 4)    /* a message of an application protocol: struct l7_head and texts follow */
 
 /* Relative to the local endpoint. */
 #define FATHOM_DIRECTIONS(X) \
@@ -92,10 +93,58 @@
 	X(VLAN_FILTERED, 182) \
 	X(EP_NOT_READY, 203)
 
+/* What a connection speaks. gRPC is HTTP/2 with L7_F_GRPC. */
+#define FATHOM_L7_PROTOCOLS(X) \
+	X(NONE, 0) \
+	X(HTTP1, 1) \
+	X(HTTP2, 2) \
+	X(DNS, 3) \
+	X(KAFKA, 4) \
+	X(TLS, 5) /* a ClientHello; never a message of what is inside */ \
+	X(QUIC, 6) \
+	X(WEBSOCKET, 7)
+
+/* Numbers of the public L7FlowType. */
+#define FATHOM_L7_TYPES(X) \
+	X(UNKNOWN, 0) \
+	X(REQUEST, 1) \
+	X(RESPONSE, 2) \
+	X(SAMPLE, 3) /* counts so far of an exchange that goes on */
+
+#define FATHOM_L7_METHODS(X) \
+	X(OTHER, 0) /* its name is a text */ \
+	X(GET, 1) \
+	X(HEAD, 2) \
+	X(POST, 3) \
+	X(PUT, 4) \
+	X(DELETE, 5) \
+	X(CONNECT, 6) \
+	X(OPTIONS, 7) \
+	X(TRACE, 8) \
+	X(PATCH, 9)
+
+/* What a text of an L7 record is. */
+#define FATHOM_L7_TEXTS(X) \
+	X(PATH, 1)        /* HTTP: the request target; gRPC: /service/method */ \
+	X(HOST, 2)        /* HTTP: Host or :authority */ \
+	X(METHOD, 3)      /* HTTP: a method that has no number */ \
+	X(HEADER, 4)      /* HTTP: a captured header, "name: value", name in lower case */ \
+	X(TRACEPARENT, 5) /* HTTP: W3C Trace Context */ \
+	X(UPGRADE, 6)     /* HTTP: the protocol a 101 changes to */ \
+	X(DNS_NAME, 7)    /* lower case, dots between labels, no final dot; the root is "." */ \
+	X(DNS_A, 8)       /* 4 bytes; number = TTL */ \
+	X(DNS_AAAA, 9)    /* 16 bytes; number = TTL */ \
+	X(DNS_CNAME, 10)  /* a name, as DNS_NAME; number = TTL */ \
+	X(DNS_OTHER, 11)  /* 2 bytes: the answer's type, network order; number = TTL */ \
+	X(KAFKA_CLIENT, 12) \
+	X(KAFKA_TOPIC, 13) /* 16 bytes with TEXT_F_ID: a topic's id */ \
+	X(SNI, 14) \
+	X(ALPN, 15) /* protocol names, commas between */
+
 /*
  * The kernel's half of the ledger: one u64 per CPU and stage. It balances:
  *   PACKETS_SEEN = PACKETS_AGGREGATED + PACKETS_PASSED_UNTRACKED + PACKETS_REPORTED
- *   EVENTS_EMITTED + DROPS_EMITTED = PACKETS_REPORTED + EVENTS_TIMEOUT + SOCK_EMITTED
+ *   EVENTS_EMITTED + DROPS_EMITTED = PACKETS_REPORTED + EVENTS_TIMEOUT + SOCK_EMITTED + L7_EMITTED
  *   EVENTS_EMITTED = records on the events lane + EVENTS_LOST; DROPS likewise
  */
 #define FATHOM_LEDGER_STAGES(X) \
@@ -118,9 +167,23 @@
 	X(PACKETS_REPORTED, 16) /* packets with a record of their own attempted, on either lane */ \
 	X(EVENTS_TIMEOUT, 17)   /* of EVENTS_EMITTED: left-over counters of an ended entry */ \
 	X(SOCK_EMITTED, 18)     /* of EVENTS_EMITTED and DROPS_EMITTED: by socket hooks */ \
-	X(CT_REPLACED, 19)      /* of CT_CREATED: in the place of an entry that had ended */
+	X(CT_REPLACED, 19)      /* of CT_CREATED: in the place of an entry that had ended */ \
+	X(L7_EMITTED, 20)       /* of EVENTS_EMITTED: messages of application protocols */ \
+	X(L7_LOST, 21)          /* of EVENTS_LOST */ \
+	X(L7_REQUESTS, 22)      /* of L7_EMITTED */ \
+	X(L7_RESPONSES, 23)     /* of L7_EMITTED */ \
+	X(L7_OPENED, 24)        /* connections whose bytes were looked at */ \
+	X(L7_EVICTED, 25)       /* connections whose state made room for another's */ \
+	X(L7_UNTRACKED, 26) /* requests that another's took the place of in the exchange table */ \
+	X(L7_NOT_OURS, 27)  /* connections of no protocol known here */ \
+	X(L7_GAPS, 28)      /* bytes missed and the thread lost: found again at a later message */ \
+	X(L7_HELD, 29)      /* segments that came early and were held for their turn */ \
+	X(L7_REPEATED, 30)  /* segments, or parts of one, that had been seen */ \
+	X(L7_MALFORMED, 31) /* connections that broke their protocol */ \
+	X(L7_UNKNOWN, 32) /* header fields whose value only a lost part of the connection told */ \
+	X(L7_UNMATCHED, 33) /* responses whose request was not seen */
 
-#define FATHOM_LEDGER_SLOTS 32
+#define FATHOM_LEDGER_SLOTS 48
 
 #define FATHOM_ENUM_KIND(n, v)    EVENT_KIND_##n = (v),
 #define FATHOM_ENUM_DIR(n, v)     DIR_##n = (v),
@@ -130,6 +193,10 @@
 #define FATHOM_ENUM_TRIGGER(n, v) TRIGGER_##n = (v),
 #define FATHOM_ENUM_DROP(n, v)    DROP_##n = (v),
 #define FATHOM_ENUM_LEDGER(n, v)  LEDGER_##n = (v),
+#define FATHOM_ENUM_L7(n, v)      L7_##n = (v),
+#define FATHOM_ENUM_L7_TYPE(n, v) L7_TYPE_##n = (v),
+#define FATHOM_ENUM_METHOD(n, v)  METHOD_##n = (v),
+#define FATHOM_ENUM_TEXT(n, v)    TEXT_##n = (v),
 
 enum event_kind { FATHOM_EVENT_KINDS(FATHOM_ENUM_KIND) };
 enum direction { FATHOM_DIRECTIONS(FATHOM_ENUM_DIR) };
@@ -139,6 +206,10 @@ enum ct_state { FATHOM_CT_STATES(FATHOM_ENUM_CT) };
 enum trigger { FATHOM_TRIGGERS(FATHOM_ENUM_TRIGGER) };
 enum drop_reason { DROP_NONE = 0, FATHOM_DROP_REASONS(FATHOM_ENUM_DROP) };
 enum ledger_stage { FATHOM_LEDGER_STAGES(FATHOM_ENUM_LEDGER) };
+enum l7_protocol { FATHOM_L7_PROTOCOLS(FATHOM_ENUM_L7) };
+enum l7_type { FATHOM_L7_TYPES(FATHOM_ENUM_L7_TYPE) };
+enum l7_method { FATHOM_L7_METHODS(FATHOM_ENUM_METHOD) };
+enum l7_text_kind { FATHOM_L7_TEXTS(FATHOM_ENUM_TEXT) };
 
 /* ---- records ------------------------------------------------------------- */
 
@@ -211,9 +282,70 @@ FATHOM_ASSERT_SIZE(struct event, 128);
 
 #define EVENT_TRIGGER_LANE_DROPS 0x80
 
+/* l7_head.flags */
+#define L7_F_GRPC      (1 << 0)  /* content-type application/grpc */
+#define L7_F_STREAMED  (1 << 1)  /* the response record was written at the end of the exchange */
+#define L7_F_UNKNOWN   (1 << 2)  /* some field can't be known: the part that told it was not seen */
+#define L7_F_UNMATCHED (1 << 3)  /* a response whose request was not seen, or not kept */
+#define L7_F_FIRST     (1 << 4)  /* first exchange of its connection: handshake_us is set */
+#define L7_F_UPGRADED  (1 << 5)  /* after this message the connection speaks something else */
+#define L7_F_RESET     (1 << 6)  /* ended by RST_STREAM; status is its error code */
+#define L7_F_STATUS    (1 << 7)  /* `status` was there */
+#define L7_F_CODE      (1 << 8)  /* `code` was there: gRPC status, DNS query type, Kafka API key */
+#define L7_F_TRUNCATED (1 << 9)  /* there was more: of texts, answers or topics */
+#define L7_F_NO_REPLY  (1 << 10) /* a request that asks for no response (Kafka, acks = 0) */
+#define L7_F_JOINED    (1 << 11) /* the connection was joined after its beginning */
+#define L7_F_ENDED     (1 << 12) /* the exchange ended with its connection, without a response */
+#define L7_F_MALFORMED (1 << 13) /* refused: `detail` says what was wrong */
+#define L7_F_EDNS      (1 << 14) /* DNS: the message has an OPT record */
+
+/* l7_head.detail of a DNS message with L7_F_MALFORMED */
+#define L7_DNS_QUESTIONS 1 /* not exactly one question: `number` of them in code */
+#define L7_DNS_NAME      2 /* a name that is none (RFC 1035 section 4.1.4) */
+#define L7_DNS_SHORT     3 /* breaks off */
+
+/* l7_text.flags */
+#define TEXT_F_TRUNCATED (1 << 0)
+#define TEXT_F_ID        (1 << 1)
+
+#define L7_RECORD_MAX 1280 /* bytes of a record, texts included */
+#define L7_TEXT_MAX   256  /* bytes of one text */
+#define L7_ANSWERS    8    /* answers of one DNS message that are told */
+#define L7_HEADERS    8    /* header names that can be captured */
+
+/* What follows the event of kind L7; `texts` times struct l7_text, each with its bytes, follow it. */
+struct l7_head {
+	__u64 conn; /* number of the connection on this node */
+	__u64 latency_ns; /* RESPONSE: end of the request's headers → first byte of the response; 0 = unknown */
+	__u64 duration_ns; /* RESPONSE, SAMPLE: end of the request's headers → now */
+	__u64 bytes[2]; /* of bodies (HTTP) or payloads, from client and server; 0 = not counted */
+	__u32 messages[2]; /* gRPC messages, WebSocket frames: from client and server */
+	__u32 exchange; /* pairs with the request of the same conn: HTTP/1 its number, HTTP/2 stream, DNS id, Kafka correlation id */
+	__u32 detail; /* Kafka: number of topics; DNS: answers in the message; see also L7_F_MALFORMED */
+	__u16 flags;  /* L7_F_* */
+	__u16 status; /* HTTP status, DNS rcode, Kafka error code (signed) */
+	__u16 code;   /* gRPC status, DNS query type, Kafka API key */
+	__u16 version; /* HTTP: 10, 11, 20; Kafka API version; DNS: flags as on the wire, host order */
+	__u8 proto;    /* enum l7_protocol */
+	__u8 kind;     /* enum l7_type */
+	__u8 method; /* enum l7_method */
+	__u8 texts;
+	__u8 pad[4];
+};
+FATHOM_ASSERT_SIZE(struct l7_head, 72);
+
+struct l7_text {
+	__u8 kind;    /* enum l7_text_kind */
+	__u8 flags;   /* TEXT_F_* */
+	__u16 len;    /* of the bytes that follow, without the padding to a multiple of 8 */
+	__u32 number; /* DNS answers: TTL, seconds */
+};
+FATHOM_ASSERT_SIZE(struct l7_text, 8);
+
 /* ---- maps ---------------------------------------------------------------- */
 
-#define ENDPOINT_F_READY (1 << 0) /* without it every packet is dropped as EP_NOT_READY */
+#define ENDPOINT_F_READY  (1 << 0) /* without it every packet is dropped as EP_NOT_READY */
+#define ENDPOINT_F_L7_OFF (1 << 1) /* application protocols of this pod are not looked at */
 
 /* endpoints: hash, key = ifindex (u32) of the host-side device */
 struct endpoint {
@@ -234,9 +366,12 @@ FATHOM_ASSERT_SIZE(struct ipcache_lpm_key, 20);
 
 struct ipcache_entry {
 	__u32 identity;
-	__u32 flags; /* 0 */
+	__u32 flags; /* IPCACHE_F_* */
 };
 FATHOM_ASSERT_SIZE(struct ipcache_entry, 8);
+
+/* A pod of this node whose messages are reported at its own device: its local clients' are not. */
+#define IPCACHE_F_L7_HERE (1 << 0)
 
 /*
  * policy: hash of maps, key = local identity (u32), inner hash
@@ -387,6 +522,9 @@ FATHOM_ASSERT_SIZE(struct ct6_key, 40);
 #define CT_F_POLICY     (1 << 4) /* direction was enforced when judged */
 #define CT_F_LOCAL_HOST (1 << 5)
 #define CT_F_DENY_RULE  (1 << 6) /* with CT_F_DENIED: by a rule that denies, not by default */
+
+/* ct_entry.tcp_flags, beside what TCP has: application protocols are not, or no longer, looked at. */
+#define CT_L7_OFF 0x80
 
 /*
  * Index 0 = the direction the connection was opened in, 1 = replies. Counters

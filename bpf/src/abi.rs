@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version every record starts with.
-pub const ABI_VERSION: u8 = 1;
+pub const ABI_VERSION: u8 = 2;
 
 /// One decision of the kernel, 128 bytes; `struct event`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -104,7 +104,127 @@ pub mod kind {
     pub const SOCK: u8 = 2;
     /// As FLOW: what a connection that ended in silence still held.
     pub const ENDED: u8 = 3;
+    /// A message of an application protocol: [`L7Head`](super::L7Head) and texts follow.
+    pub const L7: u8 = 4;
 }
+
+/// `l7_head.proto`: what a connection speaks. gRPC is HTTP/2 with [`l7_flag::GRPC`].
+pub mod l7_protocol {
+    pub const NONE: u8 = 0;
+    pub const HTTP1: u8 = 1;
+    pub const HTTP2: u8 = 2;
+    pub const DNS: u8 = 3;
+    pub const KAFKA: u8 = 4;
+    /// A ClientHello; never a message of what is inside.
+    pub const TLS: u8 = 5;
+    pub const QUIC: u8 = 6;
+    pub const WEBSOCKET: u8 = 7;
+}
+
+/// `l7_head.type`, the public numbers of L7FlowType.
+pub mod l7_type {
+    pub const UNKNOWN: u8 = 0;
+    pub const REQUEST: u8 = 1;
+    pub const RESPONSE: u8 = 2;
+    /// Counts so far of an exchange that goes on.
+    pub const SAMPLE: u8 = 3;
+}
+
+/// `l7_head.method`.
+pub mod l7_method {
+    /// Its name is a text.
+    pub const OTHER: u8 = 0;
+    pub const GET: u8 = 1;
+    pub const HEAD: u8 = 2;
+    pub const POST: u8 = 3;
+    pub const PUT: u8 = 4;
+    pub const DELETE: u8 = 5;
+    pub const CONNECT: u8 = 6;
+    pub const OPTIONS: u8 = 7;
+    pub const TRACE: u8 = 8;
+    pub const PATCH: u8 = 9;
+}
+
+/// `l7_text.kind`.
+pub mod l7_text {
+    pub const PATH: u8 = 1;
+    pub const HOST: u8 = 2;
+    pub const METHOD: u8 = 3;
+    /// "name: value", the name in lower case.
+    pub const HEADER: u8 = 4;
+    pub const TRACEPARENT: u8 = 5;
+    pub const UPGRADE: u8 = 6;
+    pub const DNS_NAME: u8 = 7;
+    pub const DNS_A: u8 = 8;
+    pub const DNS_AAAA: u8 = 9;
+    pub const DNS_CNAME: u8 = 10;
+    /// Two bytes: the answer's type in network order.
+    pub const DNS_OTHER: u8 = 11;
+    pub const KAFKA_CLIENT: u8 = 12;
+    pub const KAFKA_TOPIC: u8 = 13;
+    pub const SNI: u8 = 14;
+    /// Protocol names, commas between.
+    pub const ALPN: u8 = 15;
+}
+
+/// Bits of `l7_head.flags`.
+pub mod l7_flag {
+    pub const GRPC: u16 = 1 << 0;
+    /// The response record was written at the end of the exchange.
+    pub const STREAMED: u16 = 1 << 1;
+    /// Some field can't be known: the part that told it was not seen.
+    pub const UNKNOWN: u16 = 1 << 2;
+    /// A response whose request was not seen, or not kept.
+    pub const UNMATCHED: u16 = 1 << 3;
+    /// First exchange of its connection: `handshake_us` is set.
+    pub const FIRST: u16 = 1 << 4;
+    /// After this message the connection speaks something else.
+    pub const UPGRADED: u16 = 1 << 5;
+    /// Ended by RST_STREAM; `status` is its error code.
+    pub const RESET: u16 = 1 << 6;
+    /// `status` was there.
+    pub const STATUS: u16 = 1 << 7;
+    /// `code` was there.
+    pub const CODE: u16 = 1 << 8;
+    /// There was more: of texts, answers or topics.
+    pub const TRUNCATED: u16 = 1 << 9;
+    /// A request that asks for no response.
+    pub const NO_REPLY: u16 = 1 << 10;
+    /// The connection was joined after its beginning.
+    pub const JOINED: u16 = 1 << 11;
+    /// The exchange ended with its connection, without a response.
+    pub const ENDED: u16 = 1 << 12;
+    /// Refused: `detail` says what was wrong.
+    pub const MALFORMED: u16 = 1 << 13;
+    /// The DNS message has an OPT record.
+    pub const EDNS: u16 = 1 << 14;
+}
+
+/// `l7_head.detail` of a DNS message with [`l7_flag::MALFORMED`].
+pub mod l7_dns_fault {
+    /// Not exactly one question; `code` says how many.
+    pub const QUESTIONS: u32 = 1;
+    /// A name that is none.
+    pub const NAME: u32 = 2;
+    /// Breaks off.
+    pub const SHORT: u32 = 3;
+}
+
+/// Bits of `l7_text.flags`.
+pub mod l7_text_flag {
+    pub const TRUNCATED: u8 = 1 << 0;
+    /// The bytes are an id and not a name.
+    pub const ID: u8 = 1 << 1;
+}
+
+/// Bytes of the longest L7 record.
+pub const L7_RECORD_MAX: usize = 1280;
+/// Bytes of the longest text.
+pub const L7_TEXT_MAX: usize = 256;
+/// Answers of one DNS message that are told.
+pub const L7_ANSWERS: usize = 8;
+/// Header names that can be captured.
+pub const L7_HEADERS: usize = 8;
 
 /// `event.direction`, relative to the local endpoint.
 pub mod direction {
@@ -221,10 +341,24 @@ pub enum LedgerStage {
     EventsTimeout = 17,
     SockEmitted = 18,
     CtReplaced = 19,
+    L7Emitted = 20,
+    L7Lost = 21,
+    L7Requests = 22,
+    L7Responses = 23,
+    L7Opened = 24,
+    L7Evicted = 25,
+    L7Untracked = 26,
+    L7NotOurs = 27,
+    L7Gaps = 28,
+    L7Held = 29,
+    L7Repeated = 30,
+    L7Malformed = 31,
+    L7Unknown = 32,
+    L7Unmatched = 33,
 }
 
 /// Slots of the ledger array.
-pub const LEDGER_SLOTS: usize = 32;
+pub const LEDGER_SLOTS: usize = 48;
 /// Slots of the counters array: direction × 256 + reason.
 pub const COUNTER_SLOTS: usize = 768;
 
@@ -238,14 +372,26 @@ macro_rules! pod {
     };
 }
 
+pod!(/** `struct l7_head`: what follows the [`Event`] of kind L7. Index 0 of a pair is from the client. */ L7Head, 72, {
+    conn: u64, latency_ns: u64, duration_ns: u64, bytes: [u64; 2], messages: [u32; 2], exchange: u32,
+    detail: u32, flags: u16, status: u16, code: u16, version: u16, proto: u8, kind: u8, method: u8,
+    texts: u8, pad: [u8; 4],
+});
+pod!(/** `struct l7_text`: its `len` bytes follow, padded to a multiple of 8. */ L7Text, 8, {
+    kind: u8, flags: u8, len: u16, number: u32,
+});
 pod!(/** `struct endpoint`. */ Endpoint, 32, {
     identity: u32, id: u32, flags: u32, ipv4_be: [u8; 4], ipv6: [u8; 16],
 });
 /// `endpoint.flags`: without it every packet of the endpoint is dropped.
 pub const ENDPOINT_READY: u32 = 1;
+/// `endpoint.flags`: application protocols of this pod are not looked at.
+pub const ENDPOINT_L7_OFF: u32 = 2;
 
 pod!(/** `struct ipcache_lpm_key`; IPv4 prefixes are 96 + n. */ IpcacheLpmKey, 20, { prefixlen: u32, addr: [u8; 16] });
 pod!(/** `struct ipcache_entry`. */ IpcacheEntry, 8, { identity: u32, flags: u32 });
+/// `ipcache_entry.flags`: a pod of this node whose messages are reported at its own device.
+pub const IPCACHE_L7_HERE: u32 = 1;
 
 /// Remote identity that matches every peer.
 pub const POLICY_ANY_IDENTITY: u32 = 0;

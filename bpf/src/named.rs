@@ -32,7 +32,7 @@ macro_rules! named {
     };
 }
 
-named!(/** `event.kind`. */ Kind { Flow = 1 "flow", Sock = 2 "sock", Ended = 3 "ended" });
+named!(/** `event.kind`. */ Kind { Flow = 1 "flow", Sock = 2 "sock", Ended = 3 "ended", L7 = 4 "message" });
 named!(/** `event.direction`, relative to the local endpoint. */ Direction {
     Unknown = 0 "unknown", Ingress = 1 "ingress", Egress = 2 "egress",
 });

@@ -47,6 +47,11 @@ fn mirrors() -> Vec<(&'static str, usize, &'static str, Vec<Field>)> {
             verdict, reason, ct_state, tcp_flags, icmp_type, icmp_code, flags, match_type, trigger,
             cookie, packets, service_id, bytes, smac, dmac, l3_proto_be, frontend_port_be,
         }),
+        mirror!(L7Head = "l7_head" {
+            conn, latency_ns, duration_ns, bytes, messages, exchange, detail, flags, status, code, version,
+            proto, kind, method, texts, pad,
+        }),
+        mirror!(L7Text = "l7_text" { kind, flags, len, number }),
         mirror!(Endpoint = "endpoint" { identity, id, flags, ipv4_be, ipv6 }),
         mirror!(IpcacheLpmKey = "ipcache_lpm_key" { prefixlen, addr }),
         mirror!(IpcacheEntry = "ipcache_entry" { identity, flags }),
@@ -141,10 +146,39 @@ macro_rules! constants {
 
 #[test]
 fn every_list_of_numbers_is_the_same() {
-    assert_eq!(list("FATHOM_EVENT_KINDS"), constants!(kind { FLOW, SOCK, ENDED }));
+    assert_eq!(list("FATHOM_EVENT_KINDS"), constants!(kind { FLOW, SOCK, ENDED, L7 }));
     assert_eq!(list("FATHOM_DIRECTIONS"), constants!(direction { UNKNOWN, INGRESS, EGRESS }));
     assert_eq!(list("FATHOM_VERDICTS"), constants!(verdict { UNKNOWN, FORWARDED, DROPPED, TRANSLATED }));
     assert_eq!(list("FATHOM_OBS_POINTS"), constants!(obs_point { TO_ENDPOINT, TO_STACK, FROM_ENDPOINT }));
+    assert_eq!(
+        list("FATHOM_L7_PROTOCOLS"),
+        constants!(l7_protocol { NONE, HTTP1, HTTP2, DNS, KAFKA, TLS, QUIC, WEBSOCKET })
+    );
+    assert_eq!(list("FATHOM_L7_TYPES"), constants!(l7_type { UNKNOWN, REQUEST, RESPONSE, SAMPLE }));
+    assert_eq!(
+        list("FATHOM_L7_METHODS"),
+        constants!(l7_method { OTHER, GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH })
+    );
+    assert_eq!(
+        list("FATHOM_L7_TEXTS"),
+        constants!(l7_text {
+            PATH,
+            HOST,
+            METHOD,
+            HEADER,
+            TRACEPARENT,
+            UPGRADE,
+            DNS_NAME,
+            DNS_A,
+            DNS_AAAA,
+            DNS_CNAME,
+            DNS_OTHER,
+            KAFKA_CLIENT,
+            KAFKA_TOPIC,
+            SNI,
+            ALPN,
+        })
+    );
     assert_eq!(
         list("FATHOM_CT_STATES"),
         constants!(ct_state { UNKNOWN, NEW, ESTABLISHED, REPLY, RELATED, REOPENED })
@@ -238,6 +272,20 @@ fn every_ledger_stage_is_the_same() {
         S::EventsTimeout,
         S::SockEmitted,
         S::CtReplaced,
+        S::L7Emitted,
+        S::L7Lost,
+        S::L7Requests,
+        S::L7Responses,
+        S::L7Opened,
+        S::L7Evicted,
+        S::L7Untracked,
+        S::L7NotOurs,
+        S::L7Gaps,
+        S::L7Held,
+        S::L7Repeated,
+        S::L7Malformed,
+        S::L7Unknown,
+        S::L7Unmatched,
     ];
     let rust: BTreeMap<String, u32> =
         stages.into_iter().map(|stage| (screaming(stage), stage as u32)).collect();
@@ -268,11 +316,12 @@ fn defines() -> BTreeMap<&'static str, u32> {
 }
 
 /// Numbers that only programs use, and those of the public policy match types.
-const OF_THE_KERNEL_ALONE: [&str; 5] = ["CT_F_", "CT_KIND_", "LANE_", "MATCH_", "POLICY_VERDICT_NONE"];
+const OF_THE_KERNEL_ALONE: [&str; 6] =
+    ["CT_F_", "CT_KIND_", "CT_L7_", "LANE_", "MATCH_", "POLICY_VERDICT_NONE"];
 
 #[test]
 fn every_flag_and_single_number_is_the_same() {
-    use abi::{flag, policy_verdict};
+    use abi::{flag, l7_dns_fault, l7_flag, l7_text_flag, policy_verdict};
     let rust = BTreeMap::from([
         ("FATHOM_ABI_VERSION", u32::from(abi::ABI_VERSION)),
         ("FATHOM_LEDGER_SLOTS", abi::LEDGER_SLOTS as u32),
@@ -287,6 +336,32 @@ fn every_flag_and_single_number_is_the_same() {
         ("EVENT_F_NO_IP", flag::NO_IP.into()),
         ("EVENT_TRIGGER_LANE_DROPS", abi::TRIGGER_LANE_DROPS.into()),
         ("ENDPOINT_F_READY", abi::ENDPOINT_READY),
+        ("ENDPOINT_F_L7_OFF", abi::ENDPOINT_L7_OFF),
+        ("IPCACHE_F_L7_HERE", abi::IPCACHE_L7_HERE),
+        ("L7_RECORD_MAX", abi::L7_RECORD_MAX as u32),
+        ("L7_TEXT_MAX", abi::L7_TEXT_MAX as u32),
+        ("L7_ANSWERS", abi::L7_ANSWERS as u32),
+        ("L7_HEADERS", abi::L7_HEADERS as u32),
+        ("L7_DNS_QUESTIONS", l7_dns_fault::QUESTIONS),
+        ("L7_DNS_NAME", l7_dns_fault::NAME),
+        ("L7_DNS_SHORT", l7_dns_fault::SHORT),
+        ("TEXT_F_TRUNCATED", l7_text_flag::TRUNCATED.into()),
+        ("TEXT_F_ID", l7_text_flag::ID.into()),
+        ("L7_F_GRPC", l7_flag::GRPC.into()),
+        ("L7_F_STREAMED", l7_flag::STREAMED.into()),
+        ("L7_F_UNKNOWN", l7_flag::UNKNOWN.into()),
+        ("L7_F_UNMATCHED", l7_flag::UNMATCHED.into()),
+        ("L7_F_FIRST", l7_flag::FIRST.into()),
+        ("L7_F_UPGRADED", l7_flag::UPGRADED.into()),
+        ("L7_F_RESET", l7_flag::RESET.into()),
+        ("L7_F_STATUS", l7_flag::STATUS.into()),
+        ("L7_F_CODE", l7_flag::CODE.into()),
+        ("L7_F_TRUNCATED", l7_flag::TRUNCATED.into()),
+        ("L7_F_NO_REPLY", l7_flag::NO_REPLY.into()),
+        ("L7_F_JOINED", l7_flag::JOINED.into()),
+        ("L7_F_ENDED", l7_flag::ENDED.into()),
+        ("L7_F_MALFORMED", l7_flag::MALFORMED.into()),
+        ("L7_F_EDNS", l7_flag::EDNS.into()),
         ("POLICY_ANY_IDENTITY", abi::POLICY_ANY_IDENTITY),
         ("POLICY_META_IDENTITY", abi::POLICY_META_IDENTITY),
         ("POLICY_VERDICT_ALLOW", policy_verdict::ALLOW.into()),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fathom_bpf::abi::{self, Event, LedgerStage as Stage, PolicyEntry, PolicyKey};
 use fathom_bpf::abi::{direction, drop_reason, policy_verdict};
+use fathom_bpf::decode::Record;
 use fathom_bpf::load::{Datapath, EventPolicy, LoadConfig, Program, Sizes};
 use fathom_bpf::ring::Lane;
 use fathom_bpf::testing::{run, time};
@@ -124,7 +125,7 @@ fn a_flood_through_a_tiny_ring_loses_events_by_count_and_denials_never() {
         });
         loop {
             let last_round = done.load(Ordering::Acquire);
-            let take = |event: &Event, lane| delivered.push((lane, *event));
+            let take = |record: Record<'_>, lane| delivered.push((lane, *record.event));
             let polled = reader.poll(Duration::from_millis(50), take).expect("poll");
             if last_round && polled.events + polled.drops == 0 {
                 break;

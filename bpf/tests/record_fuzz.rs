@@ -17,14 +17,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use fathom_bpf::abi::{ABI_VERSION, Event, kind};
-use fathom_bpf::decode::{DecodeError, decode};
+use fathom_bpf::abi::{ABI_VERSION, Event, L7Head, L7Text, kind};
+use fathom_bpf::decode::{DecodeError, Record, decode};
 use random::Random;
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
 const RECORD: usize = size_of::<Event>();
 
-const KINDS: [u8; 3] = [kind::FLOW, kind::SOCK, kind::ENDED];
+const KINDS: [u8; 4] = [kind::FLOW, kind::SOCK, kind::ENDED, kind::L7];
 
 /// Records tried however slow the machine is.
 const LEAST: u64 = 10_000;
@@ -33,6 +33,19 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name)
         .ok()
         .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// A head and three texts.
+fn message() -> Vec<u8> {
+    let mut bytes =
+        L7Head { conn: 1, status: 200, proto: 1, texts: 3, ..L7Head::default() }.as_bytes().to_vec();
+    for (kind, value) in [(1u8, &b"/a/path"[..]), (2, b""), (4, b"x-header: and its value")] {
+        let len = value.len() as u16;
+        bytes.extend(L7Text { kind, flags: 0, len, number: 0 }.as_bytes());
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+    }
+    bytes
 }
 
 /// Well-formed records of all kinds and families.
@@ -54,7 +67,13 @@ fn seeds() -> Vec<Vec<u8>> {
                 event.verdict = verdict;
                 event.reason = reason;
                 event.packets = 1;
-                seeds.push(event.as_bytes().to_vec());
+                let mut bytes = event.as_bytes().to_vec();
+                if kind == kind::L7 {
+                    bytes.extend(message());
+                    let len = bytes.len() as u16;
+                    bytes[2..4].copy_from_slice(&len.to_ne_bytes());
+                }
+                seeds.push(bytes);
             }
         }
     }
@@ -90,7 +109,7 @@ fn judge(record: &[u8]) -> &'static str {
     let head = |at: usize| record[at];
     let said = || u16::from_ne_bytes([record[2], record[3]]);
     match decode(record) {
-        Ok(event) => {
+        Ok(Record { event, message }) => {
             // What a newer kernel object may append is let alone.
             assert_eq!(event.as_bytes().as_ptr_range(), record[..RECORD].as_ptr_range(), "in place");
             assert_eq!(usize::from(event.len), record.len());
@@ -108,12 +127,23 @@ fn judge(record: &[u8]) -> &'static str {
                 event.dport(),
             );
             assert!(!shown.is_empty());
+            assert_eq!(message.is_some(), event.kind == kind::L7);
+            if let Some(message) = message {
+                assert_eq!(message.texts().count(), usize::from(message.head.texts));
+            }
             "decoded"
         }
         Err(error) => {
             assert!(!error.to_string().is_empty());
             match error {
-                DecodeError::TooShort(len) => assert!(len == record.len() && len < RECORD),
+                DecodeError::TooShort(len) => {
+                    let least = if len < RECORD || head(1) != kind::L7 {
+                        RECORD
+                    } else {
+                        RECORD + size_of::<L7Head>()
+                    };
+                    assert!(len == record.len() && len < least);
+                }
                 DecodeError::Misaligned => assert_ne!(record.as_ptr().align_offset(align_of::<Event>()), 0),
                 DecodeError::Version(version) => {
                     assert!(version == head(0) && version != ABI_VERSION);
@@ -122,12 +152,14 @@ fn judge(record: &[u8]) -> &'static str {
                     assert!(what == said() && came == record.len() && usize::from(what) != came);
                 }
                 DecodeError::Kind(kind) => assert_eq!(kind, head(1)),
+                DecodeError::Text { number } => assert!(number < head(RECORD + 67)),
             }
             match error {
                 DecodeError::TooShort(_) => "too short",
                 DecodeError::Misaligned => "misaligned",
                 DecodeError::Version(_) => "version",
                 DecodeError::Length { .. } => "length",
+                DecodeError::Text { .. } => "text",
                 DecodeError::Kind(_) => "kind",
             }
         }

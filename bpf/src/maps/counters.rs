@@ -76,8 +76,14 @@ pub struct Ledger {
 }
 
 /// The ledger at one moment; index it by [`LedgerStage`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LedgerSnapshot([u64; LEDGER_SLOTS]);
+
+impl Default for LedgerSnapshot {
+    fn default() -> Self {
+        Self([0; LEDGER_SLOTS])
+    }
+}
 
 impl Ledger {
     pub(super) fn new(table: Table<u32, u64>) -> Self {

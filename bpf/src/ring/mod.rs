@@ -14,7 +14,7 @@ pub(crate) use former::{Former, FormerRings};
 pub(crate) use mapped::MappedRing;
 
 use crate::abi::Event;
-use crate::decode::{DecodeError, decode};
+use crate::decode::{DecodeError, Record, decode};
 use crate::error::{IoContext as _, Result};
 
 /// Which ring a record came through.
@@ -146,22 +146,22 @@ impl Reader {
     ///
     /// Waits until a drop arrives, the kernel calls (events lane past its high-water mark), the
     /// events lane is due (1 to 10 ms, by its rate), or `timeout` is over; not at all when the last
-    /// poll left something behind. An event is only borrowed: copy what must stay.
+    /// poll left something behind. A record is only borrowed: copy what must stay.
     ///
     /// # Errors
     /// When epoll fails, which it doesn't on a machine in its right mind.
-    pub fn poll(&mut self, timeout: Duration, take: impl FnMut(&Event, Lane)) -> Result<Polled> {
+    pub fn poll(&mut self, timeout: Duration, take: impl FnMut(Record<'_>, Lane)) -> Result<Polled> {
         let due = (self.last_drain + self.pause).saturating_duration_since(Instant::now());
         self.wait(due.min(timeout)).context(|| "wait for events".into())?;
         Ok(self.consume(take))
     }
 
     /// Drains both lanes once without waiting, at most a batch each.
-    pub fn consume(&mut self, mut take: impl FnMut(&Event, Lane)) -> Polled {
+    pub fn consume(&mut self, mut take: impl FnMut(Record<'_>, Lane)) -> Polled {
         let mut polled = Polled::default();
         let mut drain = |ring: &MappedRing, lane, malformed: &mut usize| {
             ring.consume(self.batch, |record| match decode(record) {
-                Ok(event) => take(event, lane),
+                Ok(record) => take(record, lane),
                 Err(error) => {
                     if *malformed == 0 && self.malformed == 0 {
                         report(&error);

@@ -69,6 +69,6 @@ pub fn time(
 /// Everything both lanes hold, drops first.
 pub fn drain(reader: &mut Reader) -> Vec<(Lane, Event)> {
     let mut all = Vec::new();
-    while reader.consume(|event, lane| all.push((lane, *event))).more {}
+    while reader.consume(|record, lane| all.push((lane, *record.event))).more {}
     all
 }

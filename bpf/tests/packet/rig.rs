@@ -253,7 +253,7 @@ impl Rig {
 /// The three equations of abi.h.
 pub fn assert_balanced(step: &LedgerSnapshot, records: &[(Lane, Event)]) {
     use LedgerStage::{
-        DropsEmitted, DropsLost, EventsEmitted, EventsLost, EventsTimeout, PacketsAggregated,
+        DropsEmitted, DropsLost, EventsEmitted, EventsLost, EventsTimeout, L7Emitted, PacketsAggregated,
         PacketsPassedUntracked, PacketsReported, PacketsSeen, SockEmitted,
     };
     let on = |lane| records.iter().filter(|(of, _)| *of == lane).count() as u64;
@@ -264,8 +264,8 @@ pub fn assert_balanced(step: &LedgerSnapshot, records: &[(Lane, Event)]) {
     );
     assert_eq!(
         step[EventsEmitted] + step[DropsEmitted],
-        step[PacketsReported] + step[EventsTimeout] + step[SockEmitted],
-        "records: emitted = reported + time-outs + sockets, of {step:?}"
+        step[PacketsReported] + step[EventsTimeout] + step[SockEmitted] + step[L7Emitted],
+        "records: emitted = reported + time-outs + sockets + messages, of {step:?}"
     );
     assert_eq!(step[EventsEmitted], on(Lane::Events) + step[EventsLost], "events of {step:?}");
     assert_eq!(step[DropsEmitted], on(Lane::Drops) + step[DropsLost], "drops of {step:?}");

@@ -46,7 +46,8 @@ impl RecordSource for Rings {
             std::thread::sleep(wait.min(Duration::from_millis(10)));
             return Ok(Drained::default());
         }
-        let polled = self.reader.poll(wait, |event, _| each(event)).context("read the kernel's rings")?;
+        let polled =
+            self.reader.poll(wait, |record, _| each(record.event)).context("read the kernel's rings")?;
         Ok(Drained { records: (polled.events + polled.drops) as u64, undecodable: polled.malformed as u64 })
     }
 }
@@ -83,7 +84,9 @@ impl KernelLedger for KernelAccounts {
             packets_aggregated: ledger[LedgerStage::PacketsAggregated],
             packets_untracked: ledger[LedgerStage::PacketsPassedUntracked],
             packets_reported: ledger[LedgerStage::PacketsReported],
-            other_records: ledger[LedgerStage::EventsTimeout] + ledger[LedgerStage::SockEmitted],
+            other_records: ledger[LedgerStage::EventsTimeout]
+                + ledger[LedgerStage::SockEmitted]
+                + ledger[LedgerStage::L7Emitted],
             events: self.lane(
                 RingLane::Events,
                 ledger[LedgerStage::EventsEmitted],

@@ -37,6 +37,12 @@ FATHOM_CONFIG(__u32, cfg_ct_icmp_ticks, FATHOM_DEFAULT_TICKS(60));
 /* ticks for which the ports of a first fragment are remembered; fixed, RFC 791 asks for 15 s */
 FATHOM_CONFIG(__u32, cfg_fragment_ticks, FATHOM_DEFAULT_TICKS(30));
 
+/* L7_MODE_*; --l7 */
+#define L7_MODE_OFF 0
+#define L7_MODE_DNS 1
+#define L7_MODE_ALL 2
+FATHOM_CONFIG(__u32, cfg_l7, L7_MODE_ALL);
+
 /* bytes waiting on the events lane beyond which its reader is woken; a quarter of the ring */
 FATHOM_CONFIG(__u32, cfg_events_wake_bytes, 4 << 20);
 

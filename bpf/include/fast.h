@@ -127,7 +127,7 @@ static __always_inline int fast_path(struct __sk_buff *skb, __u32 dir)
 	__u8 proto = 0, opener = TCP_ACK, other;
 	struct ct_entry *ct;
 
-	if (cfg_event_policy != EVENT_POLICY_CONNECTION)
+	if (cfg_event_policy != EVENT_POLICY_CONNECTION || cfg_l7 > L7_MODE_ALL)
 		return 0;
 	if ((void *)(eth + 1) > end || skb->vlan_present)
 		return 0;

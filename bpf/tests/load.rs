@@ -184,7 +184,7 @@ fn maps_of_another_abi_are_refused_and_replaced_on_request() {
     symlink("0", dir.join("abi")).expect("an older marker");
 
     let error = Datapath::load(&config).expect_err("refused");
-    assert!(error.to_string().contains("version is 0, wanted 1"), "{error}");
+    assert!(error.to_string().contains("version is 0, wanted 2"), "{error}");
     config.replace_incompatible = true;
     assert_eq!(load(&config).maps().netns_endpoints.list().expect("list"), []);
 }

@@ -18,6 +18,7 @@ pub struct LoadConfig {
     pub report_interval: Duration,
     pub peer_address: PeerAddress,
     pub timeouts: Timeouts,
+    pub l7: L7Mode,
 }
 
 impl Default for LoadConfig {
@@ -30,6 +31,7 @@ impl Default for LoadConfig {
             report_interval: Duration::from_secs(5),
             peer_address: PeerAddress::Backend,
             timeouts: Timeouts::default(),
+            l7: L7Mode::All,
         }
     }
 }
@@ -42,6 +44,17 @@ pub enum EventPolicy {
     Connection,
     /// Every packet.
     Packet,
+}
+
+/// Which application protocols are looked at, on every pod that does not opt out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum L7Mode {
+    Off,
+    /// DNS alone.
+    Dns,
+    /// HTTP/1, HTTP/2 with gRPC, DNS, Kafka; TLS and QUIC are recognised.
+    #[default]
+    All,
 }
 
 /// What getpeername(2) shows on a socket connected to a service.

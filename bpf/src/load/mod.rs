@@ -14,7 +14,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use libbpf_rs::MapCore as _;
 use libbpf_rs::skel::{OpenSkel as _, Skel as _, SkelBuilder as _};
 
-pub use config::{EventPolicy, LoadConfig, PeerAddress, Sizes, Timeouts};
+pub use config::{EventPolicy, L7Mode, LoadConfig, PeerAddress, Sizes, Timeouts};
 use pins::Pins;
 pub use pins::remove_pins;
 pub use program::Program;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{EventPolicy, LoadConfig, PeerAddress, Timeouts};
+use super::{EventPolicy, L7Mode, LoadConfig, PeerAddress, Timeouts};
 use crate::ended::Lifetimes;
 use crate::error::{Error, IoContext as _, Result};
 use crate::probe::Features;
@@ -40,6 +40,11 @@ pub(super) fn set(open: &mut OpenFathomSkel<'_>, config: &LoadConfig, features: 
     rodata.cfg_sock_set_retval = u8::from(features.set_retval);
     rodata.cfg_sock_netns_cookie = u8::from(features.netns_cookie);
     rodata.cfg_peer_address_service = u8::from(config.peer_address == PeerAddress::Service);
+    rodata.cfg_l7 = match config.l7 {
+        L7Mode::Off => 0,
+        L7Mode::Dns => 1,
+        L7Mode::All => 2,
+    };
     Ok(())
 }
 

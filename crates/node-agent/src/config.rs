@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fathom_bpf::load::{EventPolicy, LoadConfig, PeerAddress, Sizes, Timeouts};
+use fathom_bpf::load::{EventPolicy, L7Mode, LoadConfig, PeerAddress, Sizes, Timeouts};
 
 /// Puts Fathom's programs on this node's pods, enforces policy, and serves every decision as a flow.
 #[derive(Clone, Debug, Parser)]
@@ -275,6 +275,7 @@ impl Config {
                 Peer::Service => PeerAddress::Service,
             },
             timeouts: self.timeouts.timeouts(),
+            l7: L7Mode::All,
         }
     }
 

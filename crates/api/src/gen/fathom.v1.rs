@@ -36,6 +36,110 @@ pub struct FlowFacts {
     pub cpu: u32,
     #[prost(uint32, tag = "10")]
     pub seq: u32,
+    /// What the public Layer7 message has no field for; on L7 flows only.
+    #[prost(message, optional, tag = "11")]
+    pub l7: ::core::option::Option<L7Facts>,
+    /// A TLS connection's ClientHello, or QUIC; on the L4 flow that carried it.
+    #[prost(message, optional, tag = "12")]
+    pub encrypted: ::core::option::Option<EncryptedFacts>,
+}
+/// An application message beyond the public Layer7.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct L7Facts {
+    /// Pairs the request and the response of one exchange: equal in both, within a node.
+    #[prost(uint64, tag = "1")]
+    pub connection: u64,
+    #[prost(uint32, tag = "2")]
+    pub exchange: u32,
+    /// Response, sample: from the end of the request's headers to this record, nanoseconds.
+    #[prost(uint64, tag = "3")]
+    pub duration_ns: u64,
+    /// From SYN to SYN-ACK, nanoseconds; on the first exchange of a connection.
+    #[prost(uint64, tag = "4")]
+    pub handshake_ns: u64,
+    /// Bytes of bodies or payloads from client and server; responses and samples.
+    #[prost(uint64, tag = "5")]
+    pub client_bytes: u64,
+    #[prost(uint64, tag = "6")]
+    pub server_bytes: u64,
+    /// Some text, answer or topic was longer or more than is kept.
+    #[prost(bool, tag = "7")]
+    pub truncated: bool,
+    /// A field can't be known, because the part of the connection that told it was not seen.
+    #[prost(bool, tag = "8")]
+    pub unknown: bool,
+    /// A response whose request was not seen, or not kept.
+    #[prost(bool, tag = "9")]
+    pub unmatched: bool,
+    /// The connection was joined after its beginning.
+    #[prost(bool, tag = "10")]
+    pub joined: bool,
+    /// The exchange ended with its connection, without a response.
+    #[prost(bool, tag = "11")]
+    pub ended: bool,
+    /// HTTP: after this message the connection speaks another protocol ("websocket", "h2c", "tunnel").
+    #[prost(string, tag = "12")]
+    pub upgraded_to: ::prost::alloc::string::String,
+    /// HTTP/2: RST_STREAM ended the exchange, with this error code (RFC 9113 section 7).
+    #[prost(uint32, optional, tag = "13")]
+    pub reset_code: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "14")]
+    pub grpc: ::core::option::Option<Grpc>,
+    #[prost(message, optional, tag = "15")]
+    pub kafka: ::core::option::Option<KafkaFacts>,
+    /// DNS: why the message was refused by the parser; empty when it was not.
+    #[prost(string, tag = "16")]
+    pub problem: ::prost::alloc::string::String,
+    /// WebSocket frames so far, from client and server.
+    #[prost(uint32, tag = "17")]
+    pub client_frames: u32,
+    #[prost(uint32, tag = "18")]
+    pub server_frames: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Grpc {
+    /// "package.Service" and "Method".
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub method: ::prost::alloc::string::String,
+    /// grpc-status of the trailers; absent until they came, or when there were none.
+    #[prost(uint32, optional, tag = "3")]
+    pub status: ::core::option::Option<u32>,
+    /// Messages so far, from client and server.
+    #[prost(uint32, tag = "4")]
+    pub client_messages: u32,
+    #[prost(uint32, tag = "5")]
+    pub server_messages: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KafkaFacts {
+    #[prost(string, tag = "1")]
+    pub client_id: ::prost::alloc::string::String,
+    /// The first topics of the request.
+    #[prost(string, repeated, tag = "2")]
+    pub topics: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How many topics the request has.
+    #[prost(uint32, tag = "3")]
+    pub topic_count: u32,
+    /// The request asks for no response (acks = 0).
+    #[prost(bool, tag = "4")]
+    pub no_response: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EncryptedFacts {
+    /// "TLS" or "QUIC".
+    #[prost(string, tag = "1")]
+    pub protocol: ::prost::alloc::string::String,
+    /// Server name the client asked for (RFC 6066 section 3); empty when it gave none or it was encrypted.
+    #[prost(string, tag = "2")]
+    pub server_name: ::prost::alloc::string::String,
+    /// Protocols the client offers (RFC 7301), in its order.
+    #[prost(string, repeated, tag = "3")]
+    pub alpn: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The hello was longer than is looked at, or broke off.
+    #[prost(bool, tag = "4")]
+    pub truncated: bool,
 }
 /// One rule of one policy.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -109,6 +109,7 @@ pub fn with_facts() -> Flow {
         frontend: "10.96.0.10:80".into(),
         cpu: 1,
         seq: 4_711,
+        ..Default::default()
     };
     let extensions =
         prost_types::Any { type_url: fathom_api::facts::FACTS_TYPE.into(), value: facts.encode_to_vec() };

@@ -16,8 +16,10 @@
  */
 #include "uapi.h"
 #include "l7/detect.h"
+#include "l7/dns.h"
 #include "l7/http1.h"
 #include "l7/tcp.h"
+#include "l7/udp.h"
 
 char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";
 
@@ -137,5 +139,32 @@ int l7_http1(struct __sk_buff *skb)
 	got = l7_stopped(skb, got, d->state == H1_HEADERS);
 	if (got == 1)
 		l7_segment_end(skb, w, d);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int l7_dns(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_conn *conn;
+	int got;
+
+	if (!w)
+		return TC_ACT_UNSPEC;
+	got = L7_RUN(skb, dns_tcp_step, L7_PROG_DNS);
+	got = l7_stopped(skb, got, 0);
+	conn = l7_conn_of(w);
+	if (conn && got == 1)
+		l7_segment_end(skb, w, &conn->dir[w->index & 1]);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int l7_udp(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+
+	if (w)
+		udp_datagram(skb, w);
 	return TC_ACT_UNSPEC;
 }

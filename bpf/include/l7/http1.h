@@ -83,7 +83,7 @@ static __always_inline __u32 h1_blanks(struct l7_work *w, __u32 at)
 	return at;
 }
 
-/* A decimal number from `at` to `end`; w->err says that it is none. */
+/* A decimal number from `at` to `end`, as the length of the body; h->body says when it is none. */
 FATHOM_STEP h1_length(__u32 at, __u32 end)
 {
 	struct l7_work *w = l7_scratch();

@@ -183,6 +183,15 @@ struct l7_early_key {
 #define L7_FROM_PACKET 0
 #define L7_FROM_HELD   1 /* all of it is in the window already */
 
+/* A name being read: all that the loop carries. Accessed as volatile, or clang keeps it in registers. */
+struct l7_walk {
+	__u32 at;
+	__u32 label;  /* octets left of the label */
+	__u32 octets; /* of the name so far */
+	__u32 out;    /* bytes written */
+	__u32 behind; /* the octet after the name */
+};
+
 struct l7_work {
 	/* the packet, filled in by l7/enter.h */
 	struct tuple tuple;
@@ -221,8 +230,7 @@ struct l7_work {
 	/* results of global functions: they return scalars */
 	__u32 found;
 	__u32 value;
-	__u32 out; /* bytes decoded */
-	__u32 err;
+	struct l7_walk walk;
 
 	__u64 serial; /* of this CPU's connections */
 	__u32 text;   /* bytes of texts so far */

@@ -297,16 +297,10 @@ FATHOM_STEP dns_message(struct __sk_buff *skb, __u32 base, __u32 end, __u32 cut)
 FATHOM_STEP dns_tcp_step(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
-	struct l7_conn *conn;
-	struct l7_dir *d;
 	__u32 left, len, part;
 
 	if (!w)
 		return L7_LOST;
-	conn = l7_conn_of(w);
-	if (!conn)
-		return L7_LOST;
-	d = &conn->dir[w->index & 1];
 	left = l7_left(w);
 	if (left < 2)
 		return L7_MORE;
@@ -319,7 +313,7 @@ FATHOM_STEP dns_tcp_step(struct __sk_buff *skb)
 	if ((l7_be16(w, w->at + 4) >> 15) != w->index)
 		return L7_LOST;
 	dns_message(skb, w->at + 2, w->at + 2 + part, part < len);
-	l7_skip(w, d, 2 + len);
+	l7_skip(w, 2 + len);
 	return L7_NEXT;
 }
 

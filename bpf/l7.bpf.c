@@ -18,13 +18,14 @@
 #include "l7/detect.h"
 #include "l7/dns.h"
 #include "l7/http1.h"
+#include "l7/http2.h"
 #include "l7/tcp.h"
 #include "l7/udp.h"
 
 char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";
 
-#define L7_STEPS  64 /* units per run */
-#define L7_ROUNDS 24 /* runs per packet */
+#define L7_STEPS  128 /* units per run */
+#define L7_ROUNDS 24  /* runs per packet */
 
 /*
  * Runs the steps of one parser. What it says about the packet's end: L7_MORE and
@@ -151,6 +152,18 @@ int l7_http1(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	got = L7_RUN(skb, h1_step, L7_PROG_HTTP1);
 	return l7_go_on(skb, w, got, w->d.state == H1_HEADERS);
+}
+
+SEC("tc")
+int l7_http2(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	int got;
+
+	if (!w)
+		return TC_ACT_UNSPEC;
+	got = L7_RUN(skb, h2_step, L7_PROG_HTTP2);
+	return l7_go_on(skb, w, got, w->d.http2.block);
 }
 
 SEC("tc")

@@ -34,8 +34,6 @@
 #define HTTP1_CONNECT 0x205443454e4e4f43ULL
 #define HTTP1_OPTIONS 0x20534e4f4954504fULL
 
-#define L7_FIRST(word, bytes) ((word) & (~0ULL >> (64 - (bytes) * 8)))
-
 /* The method's number, and its length with the space in w->value; 0 = none of these. */
 static __always_inline __u32 http1_method(struct l7_work *w, __u32 at)
 {
@@ -300,9 +298,9 @@ FATHOM_STEP l7_detect(__u32 proto)
 	w->found = L7_HTTP2;
 	if ((!proto || proto == L7_HTTP2) && !w->index) {
 		got = detect_preface(w);
-		if (got == L7_NEXT)
-			return L7_NEXT;
-		more |= got == L7_MORE;
+		/* Also before "PRI *" counts as a method and its target. */
+		if (got != L7_LOST)
+			return got;
 	}
 	if (proto == L7_HTTP2 || (!proto && (w->index || !w->opened))) {
 		if (l7_left(w) < 9 && (w->index || proto))

@@ -125,7 +125,7 @@ struct l7_conn {
 /* A request that waits for its response, or a stream that goes on. */
 #define L7X_GRPC     (1 << 0)
 #define L7X_ANSWERED (1 << 1) /* latency_ns is known */
-#define L7X_CONNECT  (1 << 2)
+#define L7X_UPGRADED (1 << 2) /* came as an HTTP/1 request that changed to HTTP/2 */
 
 struct l7_exchange {
 	__u64 conn;       /* 0 = free */
@@ -143,6 +143,8 @@ struct l7_exchange {
 	__u8 flags;    /* L7X_* */
 	__u16 version; /* Kafka */
 	__u16 pad;
+	__u32 shown; /* the id that records tell */
+	__u32 pad2;
 	__u64 bytes[2];
 };
 

@@ -391,6 +391,13 @@ static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
 			l7_drop(w);
 			return L7_OVER;
 		}
+		if ((d->flags & L7D_LOST) && w->found == L7_HTTP2) {
+			/* What was inserted meanwhile shifts every index. */
+			w->d.http2.blind = 1;
+			w->d.http2.floor = w->d.count;
+			w->d.http2.block = 0;
+			w->d.http2.stage = 0;
+		}
 		w->d.flags &= ~L7D_LOST;
 		w->d.tries = 0;
 		conn->proto = w->found;

@@ -74,6 +74,8 @@ static __noinline int l7_stopped(struct __sk_buff *skb, int got, __u32 draft)
 			w->d.flags |= L7D_DRAFT;
 		if (left || draft)
 			l7_keep(w->index, left, draft);
+		else if (w->recalled)
+			l7_forget(w);
 		break;
 	case L7_OVER:
 		l7_drop(w);

@@ -65,10 +65,26 @@ FATHOM_STEP h1_line_end(__u32 from, __u32 to)
 	return 0;
 }
 
+/* Blanks around a value that are taken away: nobody sends more than one. */
+#define H1_BLANKS 16
+
+/* The end of a line without the blanks before it. */
+static __always_inline __u32 h1_trimmed(struct l7_work *w, __u32 at, __u32 end)
+{
+	for (__u32 i = 0; i < H1_BLANKS; i++) {
+		__u32 c = l7_byte(w, end - 1);
+
+		if (end <= at || (c != ' ' && c != '\t'))
+			break;
+		end -= 1;
+	}
+	return end;
+}
+
 /* Past blanks, which OWS has few of. */
 static __always_inline __u32 h1_blanks(struct l7_work *w, __u32 at)
 {
-	for (__u32 i = 0; i < 8; i++) {
+	for (__u32 i = 0; i < H1_BLANKS; i++) {
 		__u32 c = l7_byte(w, at);
 
 		if (c != ' ' && c != '\t')
@@ -150,7 +166,7 @@ FATHOM_STEP h1_request_line(__u32 at, __u32 end, __u32 cut)
 		skip += 1;
 	}
 	target = at + skip;
-	h->version = 11;
+	h->version = 0; /* not seen */
 	if (!cut) {
 		__u64 version;
 
@@ -371,12 +387,17 @@ FATHOM_STEP h1_response(struct __sk_buff *skb)
 	w->split.record.head.proto = L7_HTTP1;
 	w->split.record.head.exchange = d->count;
 	x = l7_exchange_find(w->conn, d->count);
-	d->count += 1;
 	if (x) {
+		d->count += 1;
 		method = x->method;
 		w->split.record.head.latency_ns = l7_since(d->http1.began_ns, x->request_ns);
 		w->split.record.head.duration_ns = l7_since(w->now, x->request_ns);
 	} else {
+		/* Its request's place was taken; or none was seen, and none is counted for it. */
+		struct l7_conn *conn = l7_conn_of(w);
+
+		if (conn && conn->dir[0].count > d->count)
+			d->count += 1;
 		w->split.record.head.flags |= L7_F_UNMATCHED;
 		ledger_count(LEDGER_L7_UNMATCHED);
 	}
@@ -509,7 +530,7 @@ FATHOM_STEP h1_step(struct __sk_buff *skb)
 		return L7_NEXT;
 	case H1_HEADERS:
 		if (end > at) {
-			h1_header(at, end, cut);
+			h1_header(at, cut ? end : h1_trimmed(w, at, end), cut);
 			return L7_NEXT;
 		}
 		got = w->index ? h1_response(skb) : h1_request(skb);
@@ -517,7 +538,8 @@ FATHOM_STEP h1_step(struct __sk_buff *skb)
 			d->http1.began_ns = 0;
 		return got;
 	case H1_CHUNK:
-		return h1_chunk(at, end);
+		/* No chunk extension is as long as that. */
+		return cut ? L7_LOST : h1_chunk(at, end);
 	case H1_TRAILERS:
 		if (end == at)
 			d->state = H1_START;

@@ -225,7 +225,8 @@ struct l7_work {
 	__u64 conn;      /* id */
 	__u8 conn_flags; /* L7C_*, as they were when the segment came */
 	__u8 conn_proto;
-	__u8 spare[6];
+	__u8 recalled; /* what was kept is in use */
+	__u8 spare[5];
 	struct l7_dir d; /* the segment's direction, while it is read; l7_put_back returns it */
 
 	/*

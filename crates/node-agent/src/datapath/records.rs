@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use fathom_bpf::abi::{Event, LedgerStage};
+use fathom_bpf::abi::LedgerStage;
+use fathom_bpf::decode::Record;
 use fathom_bpf::load::Datapath as Loaded;
 use fathom_bpf::ring::{EVENT_SPAN, Gauge, Lane as RingLane, Reader};
 
-use crate::events::source::{Drained, KernelCounts, KernelLedger, Lane, RecordSource, Traffic};
+use crate::events::source::{Drained, KernelCounts, KernelLedger, L7Counts, Lane, RecordSource, Traffic};
 use crate::http::Readiness;
 
 /// Records wait for names at most this long: unnamed is better than overwritten.
@@ -41,13 +42,13 @@ impl Rings {
 }
 
 impl RecordSource for Rings {
-    fn drain(&mut self, wait: Duration, each: &mut dyn FnMut(&Event)) -> anyhow::Result<Drained> {
+    fn drain(&mut self, wait: Duration, each: &mut dyn FnMut(Record<'_>)) -> anyhow::Result<Drained> {
         if self.must_wait() {
             std::thread::sleep(wait.min(Duration::from_millis(10)));
             return Ok(Drained::default());
         }
         let polled =
-            self.reader.poll(wait, |record, _| each(record.event)).context("read the kernel's rings")?;
+            self.reader.poll(wait, |record, _| each(record)).context("read the kernel's rings")?;
         Ok(Drained { records: (polled.events + polled.drops) as u64, undecodable: polled.malformed as u64 })
     }
 }
@@ -97,6 +98,22 @@ impl KernelLedger for KernelAccounts {
                 ledger[LedgerStage::DropsEmitted],
                 ledger[LedgerStage::DropsLost],
             ),
+            l7: L7Counts {
+                emitted: ledger[LedgerStage::L7Emitted],
+                lost: ledger[LedgerStage::L7Lost],
+                requests: ledger[LedgerStage::L7Requests],
+                responses: ledger[LedgerStage::L7Responses],
+                opened: ledger[LedgerStage::L7Opened],
+                evicted: ledger[LedgerStage::L7Evicted],
+                untracked: ledger[LedgerStage::L7Untracked],
+                not_ours: ledger[LedgerStage::L7NotOurs],
+                gaps: ledger[LedgerStage::L7Gaps],
+                held: ledger[LedgerStage::L7Held],
+                repeated: ledger[LedgerStage::L7Repeated],
+                malformed: ledger[LedgerStage::L7Malformed],
+                unknown: ledger[LedgerStage::L7Unknown],
+                unmatched: ledger[LedgerStage::L7Unmatched],
+            },
         })
     }
 

@@ -90,6 +90,9 @@ mod tests {
         assert!(TYPES.is_sorted_by_key(|(number, _)| *number));
         let names = [1, 28, 65, 255, 4711].map(|number| Type(number).to_string());
         assert_eq!(names, ["A", "AAAA", "HTTPS", "ANY", "TYPE4711"]);
-        assert_eq!((Rcode(3).to_string(), Rcode(77).to_string()), ("Non-Existent Domain".into(), "Code 77".into()));
+        assert_eq!(
+            (Rcode(3).to_string(), Rcode(77).to_string()),
+            ("Non-Existent Domain".into(), "Code 77".into())
+        );
     }
 }

@@ -47,8 +47,7 @@ impl RecordSource for Rings {
             std::thread::sleep(wait.min(Duration::from_millis(10)));
             return Ok(Drained::default());
         }
-        let polled =
-            self.reader.poll(wait, |record, _| each(record)).context("read the kernel's rings")?;
+        let polled = self.reader.poll(wait, |record, _| each(record)).context("read the kernel's rings")?;
         Ok(Drained { records: (polled.events + polled.drops) as u64, undecodable: polled.malformed as u64 })
     }
 }

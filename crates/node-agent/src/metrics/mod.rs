@@ -132,8 +132,7 @@ impl FlowCounters {
     fn series(&self, flow: &Flow, transport: Option<Transport>) -> Series {
         let event = &flow.event;
         let message = flow.message();
-        let protocol =
-            message.map_or_else(|| transport.map_or("Unknown L4", Transport::name), application);
+        let protocol = message.map_or_else(|| transport.map_or("Unknown L4", Transport::name), application);
         let (kind, subtype) = match (flow.is_drop(), event.kind) {
             _ if message.is_some() => ("L7", protocol),
             (true, _) => ("Drop", ""),

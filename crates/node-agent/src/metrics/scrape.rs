@@ -75,7 +75,11 @@ impl Scrape {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             ConstCounter::new(value).encode(metric)
         };
-        counter("fathom_l7_records", "Messages that the programs wrote records of, lost ones too", l7.emitted)?;
+        counter(
+            "fathom_l7_records",
+            "Messages that the programs wrote records of, lost ones too",
+            l7.emitted,
+        )?;
         counter("fathom_l7_records_lost", "Records of messages that found the ring full", l7.lost)?;
         counter("fathom_l7_requests", "Requests among the records", l7.requests)?;
         counter("fathom_l7_responses", "Responses among the records", l7.responses)?;

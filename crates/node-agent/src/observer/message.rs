@@ -1,9 +1,7 @@
 //! A stored message as filters see it and as the writer takes it.
 
 use fathom_api::filter::{Application, HttpView};
-use fathom_api::write::{
-    Dns, EncryptedFacts, Grpc, Http, Kafka, KafkaFacts, L7, L7Facts, L7Record,
-};
+use fathom_api::write::{Dns, EncryptedFacts, Grpc, Http, Kafka, KafkaFacts, L7, L7Facts, L7Record};
 use fathom_bpf::abi::{l7_flag, l7_protocol, l7_type};
 
 use crate::events::l7::{Content, Encrypted, Message};

@@ -104,4 +104,3 @@ pub fn encrypted(message: &decode::Message<'_>) -> Encrypted {
 pub fn upgrade(message: &decode::Message<'_>) -> Box<str> {
     message.text(l7_text::UPGRADE).map(|text| printable(text.bytes)).unwrap_or_default()
 }
-

@@ -109,7 +109,10 @@ mod tests {
     fn plain(parts: &Target<'_>) -> String {
         let (url, path_at) = url(parts, &Redaction::default());
         assert!(url.is_char_boundary(path_at));
-        assert!(matches!(&url[path_at..], "" | "*") || url[path_at..].starts_with(['/', '?']), "{url} {path_at}");
+        assert!(
+            matches!(&url[path_at..], "" | "*") || url[path_at..].starts_with(['/', '?']),
+            "{url} {path_at}"
+        );
         url.into()
     }
 

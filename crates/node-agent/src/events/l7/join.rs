@@ -104,7 +104,9 @@ impl Join {
 
     fn take(&mut self, flow: &mut Flow, message: &decode::Message<'_>) {
         let content = match message.head.proto {
-            l7_protocol::HTTP1 | l7_protocol::HTTP2 | l7_protocol::WEBSOCKET => self.http(&flow.event, message),
+            l7_protocol::HTTP1 | l7_protocol::HTTP2 | l7_protocol::WEBSOCKET => {
+                self.http(&flow.event, message)
+            }
             l7_protocol::DNS => self.dns(&flow.event, message),
             l7_protocol::KAFKA => Content::Kafka(self.kafka(message)),
             l7_protocol::TLS | l7_protocol::QUIC => return self.encrypted(flow, message),

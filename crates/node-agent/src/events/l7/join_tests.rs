@@ -30,7 +30,10 @@ impl Rig {
 
 fn ok(exchange: u32) -> Written {
     let flags = l7_flag::STATUS;
-    response(L7Head { conn: 7, exchange, proto: 1, version: 11, status: 200, flags, ..Default::default() }, &[])
+    response(
+        L7Head { conn: 7, exchange, proto: 1, version: 11, status: 200, flags, ..Default::default() },
+        &[],
+    )
 }
 
 fn url(flow: &Flow) -> &str {
@@ -96,8 +99,10 @@ fn a_kafka_response_knows_the_topics_and_one_that_never_comes_is_not_waited_for(
     rig.take(&request(L7Head { detail: 2, ..head }, &topics));
     let answer = rig.take(&response(head, &[]));
     let Some(Message { content: Content::Kafka(asked), .. }) = answer.message() else { panic!("Kafka") };
-    assert_eq!((&*asked.client_id, &*asked.topics[0], &*asked.topics[1]),
-        ("consumer-1", "orders", "id:AAAAAAAAAAAAAAAAAAAAAA"));
+    assert_eq!(
+        (&*asked.client_id, &*asked.topics[0], &*asked.topics[1]),
+        ("consumer-1", "orders", "id:AAAAAAAAAAAAAAAAAAAAAA")
+    );
     assert_eq!((asked.topic_count, asked.api_version), (2, 7));
     rig.take(&request(L7Head { flags: l7_flag::NO_REPLY, ..head }, &topics));
     assert_eq!(rig.join.sizes().pairs, 0);
@@ -188,7 +193,10 @@ fn packets_of_an_encrypted_connection_say_so_and_name_its_server() {
         ..event()
     };
     let back = rig.packet(back);
-    assert_eq!((names(&back.source_names), names(&back.destination_names)), (vec!["chat.example.org"], vec![]));
+    assert_eq!(
+        (names(&back.source_names), names(&back.destination_names)),
+        (vec!["chat.example.org"], vec![])
+    );
     assert!(back.encrypted().is_some());
     assert!(rig.packet(Event { sport_be: [9, 9], ..event() }).payload.is_none());
 }

@@ -16,9 +16,9 @@ mod message;
 mod names;
 mod pairs;
 mod redact;
-mod text;
 #[cfg(test)]
 pub(crate) mod testing;
+mod text;
 
 pub use join::{Join, Sizes};
 pub use message::{Content, Dns, Encrypted, HttpRequest, KafkaRequest, Message, Payload};

@@ -89,7 +89,8 @@ pub fn topic_id(bytes: &[u8]) -> Box<str> {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut out = String::from("id:");
     for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        let bits =
+            group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
         for n in 0..=group.len() {
             out.push(char::from(DIGITS[(bits >> (18 - 6 * n) & 63) as usize]));
         }

@@ -156,6 +156,7 @@ impl Agent {
         }
         let rings = loaded.reader().context("open the rings")?;
         let accounts = KernelAccounts::new(loaded.clone(), rings.gauge());
+        let taken = accounts.taken();
         let snapshot: Arc<ArcSwap<Snapshot>> = Arc::default();
         let report: Arc<ArcSwap<Report>> = Arc::default();
         let facts = control_facts(&loaded, &snapshot, &report, &features, &node_name);
@@ -173,7 +174,7 @@ impl Agent {
             stop: CancellationToken::new(),
             config,
         };
-        let rings = Rings::new(rings, agent.pipeline.readiness());
+        let rings = Rings::new(rings, taken, agent.pipeline.readiness());
         agent.serve(rings, snapshot, report).await
     }
 

@@ -44,7 +44,7 @@ use crate::cluster::yaml::YamlDirectory;
 use crate::cni::attachments::Attachments;
 use crate::cni::notes;
 use crate::cni::server::CniService;
-use crate::config::{Cli, Command, Config, Switch};
+use crate::config::{Cli, Command, Config, L7, Switch};
 use crate::control::devices;
 use crate::control::metrics::ControlMetrics;
 use crate::control::plan::{Planner, ThisNode};
@@ -282,8 +282,11 @@ impl Agent {
         let config = &self.config;
         let filter = LabelFilter::with_user_rules(&config.labels).context("--labels")?;
         let registry = Arc::new(DirectoryRegistry::open(&config.identities()).context("open --identities")?);
-        let node =
-            ThisNode { name: self.node_name.as_str().into(), cluster: config.cluster_name.as_str().into() };
+        let node = ThisNode {
+            name: self.node_name.as_str().into(),
+            cluster: config.cluster_name.as_str().into(),
+            l7: config.l7 != L7::Off,
+        };
         let kernel = Kernel::new(self.loaded.clone());
         let contents = kernel.contents().context("read the tables an earlier agent left")?;
         if !contents.endpoints.is_empty() {
@@ -370,6 +373,7 @@ fn pipeline_config(config: &Config, node_name: &str) -> PipelineConfig {
         lost_interval: config.lost_interval,
         address,
         tls_server_name: tls.then(|| tls_server_name(&config.cluster_name, node_name)),
+        redaction: config.l7_redact.clone(),
         ..PipelineConfig::new(&config.cluster_name, node_name)
     }
 }

@@ -627,7 +627,7 @@ fn marks_that_could_not_be_read_are_written_again_once() {
     let mut next = Agent::over(Fake { contents: tables, ..Fake::default() }, registry);
     let mut plan = next.plan(&one_pod());
     plan.wanted.addresses.insert(stale, 1);
-    let mut written = |next: &mut Agent| {
+    let written = |next: &mut Agent| {
         assert_eq!(next.apply(&plan.wanted).errors, Vec::<String>::new());
         let steps = next.datapath.take_steps().into_iter().map(|(what, _)| what);
         steps.filter(|what| what.starts_with("address")).collect::<Vec<_>>()

@@ -9,6 +9,7 @@ mod flag;
 mod flows;
 mod input_file;
 mod interrupt;
+mod l7_value;
 mod mask;
 mod namespace;
 pub mod request;
@@ -26,6 +27,7 @@ use jiff::Timestamp;
 use crate::print::Style;
 use crate::settings::Settings;
 use crate::settings::file::{Value, entry};
+pub use l7_value::protocols;
 use request::{Input, Query};
 use typed::{FlowsArgs, FormatArgs, ObserveArgs, ObserveWhat, Output};
 

@@ -59,6 +59,14 @@ pub enum FlowField {
     Cel,
 }
 
+impl FlowField {
+    /// Only flows of type l7 have it.
+    pub fn is_of_messages(self) -> bool {
+        use FlowField::*;
+        matches!(self, HttpStatus | HttpMethod | HttpPath | HttpUrl | HttpHeader | DnsQuery | TraceId)
+    }
+}
+
 /// The meaning of one flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {

@@ -59,6 +59,7 @@ How filters combine:
 
 Examples:
   fathom observe -f --verdict DROPPED --print-policy-names
+  fathom observe -f -n shop --protocol http --http-status 5xx
   fathom observe --since 10m --from-pod shop/cart --to-port 5432
   fathom observe -n shop --not --protocol dns -o jsonpb > flows.json
   fathom observe --input-file flows.json --pod shop/cart";
@@ -157,9 +158,9 @@ pub struct FlowFormatArgs {
     /// Print which policies allowed or denied each flow
     #[arg(long)]
     pub print_policy_names: bool,
-    /// Print what only Fathom's servers know: the deciding rule, packets and bytes, handshake time, the
-    /// service address behind a translation. With JSON it is in "extensions", which Hubble's own
-    /// command line cannot read back
+    /// Print all that only Fathom's servers know: the deciding rule, packets and bytes, handshake time, the
+    /// service address behind a translation, the sizes of messages. With JSON it is in "extensions", which
+    /// Hubble's own command line cannot read back
     #[arg(long)]
     pub facts: bool,
     /// Names in place of addresses: pods, services, DNS names
@@ -214,6 +215,7 @@ fn arg(flag: &'static Flag) -> Arg {
         Meaning::Endpoint(side, _) => {
             arg.help_heading("Filters on one endpoint").hide_short_help(side != Side::Either)
         }
+        Meaning::Flow(field) if field.is_of_messages() => arg.help_heading("Filters on messages"),
         _ => arg.help_heading("Filters on the flow"),
     };
     let arg = match flag.short {

@@ -28,13 +28,18 @@ pub fn run(shell: CompletionShell) -> Result<()> {
 fn script(generator: impl Generator) -> Vec<u8> {
     let mut script = Vec::new();
     let mut command = command()
-        .mut_subcommand("observe", |observe| with_values(observe).mut_subcommand("flows", with_values));
+        .mut_subcommand("observe", |observe| with_values(observe).mut_subcommand("flows", with_values))
+        .mut_subcommand("top", |top| top.mut_subcommand("routes", with_values));
     generate(generator, &mut command, "fathom", &mut script);
     script
 }
 
 fn with_values(command: Command) -> Command {
     let set = |command: Command, flag: &'static str, values: Vec<String>| {
+        // Not every command has every flag.
+        if command.get_arguments().all(|arg| arg.get_id() != flag) {
+            return command;
+        }
         command.mut_arg(flag, |arg| arg.value_parser(PossibleValuesParser::new(values)))
     };
     let owned = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();

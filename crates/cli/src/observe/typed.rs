@@ -193,6 +193,19 @@ pub struct QuietArgs {
 pub struct TypedFilters(pub Vec<(&'static Flag, String)>);
 
 impl TypedFilters {
+    /// Reads these flags, all of which the command must have.
+    pub fn read(matches: &ArgMatches, flags: impl Iterator<Item = &'static Flag>) -> Self {
+        let mut typed: Vec<(usize, &'static Flag, String)> = flags
+            .flat_map(|flag| {
+                let values = matches.get_many::<String>(flag.long).unwrap_or_default();
+                let indices = matches.indices_of(flag.long).unwrap_or_default();
+                indices.zip(values).map(move |(index, value)| (index, flag, value.clone()))
+            })
+            .collect();
+        typed.sort_by_key(|(index, ..)| *index);
+        Self(typed.into_iter().map(|(_, flag, value)| (flag, value)).collect())
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&'static Flag, &str)> {
         self.0.iter().map(|(flag, value)| (*flag, value.as_str()))
     }
@@ -208,7 +221,8 @@ impl Args for TypedFilters {
     }
 }
 
-fn arg(flag: &'static Flag) -> Arg {
+/// The flag as clap knows it.
+pub fn arg(flag: &'static Flag) -> Arg {
     let arg = Arg::new(flag.long).long(flag.long).help(flag.help).action(ArgAction::Append);
     let arg = match flag.meaning {
         // The short help has --from-… and --to-… beside the flag for either end.
@@ -231,15 +245,7 @@ fn arg(flag: &'static Flag) -> Arg {
 
 impl FromArgMatches for TypedFilters {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut typed: Vec<(usize, &'static Flag, String)> = flag::all()
-            .flat_map(|flag| {
-                let values = matches.get_many::<String>(flag.long).unwrap_or_default();
-                let indices = matches.indices_of(flag.long).unwrap_or_default();
-                indices.zip(values).map(move |(index, value)| (index, flag, value.clone()))
-            })
-            .collect();
-        typed.sort_by_key(|(index, ..)| *index);
-        Ok(Self(typed.into_iter().map(|(_, flag, value)| (flag, value)).collect()))
+        Ok(Self::read(matches, flag::all()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

@@ -18,6 +18,7 @@
 #include "l7/detect.h"
 #include "l7/dns.h"
 #include "l7/http1.h"
+#include "l7/kafka.h"
 #include "l7/tcp.h"
 #include "l7/udp.h"
 
@@ -173,4 +174,16 @@ int l7_udp(struct __sk_buff *skb)
 	if (w)
 		udp_datagram(skb, w);
 	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int l7_kafka(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	int got;
+
+	if (!w)
+		return TC_ACT_UNSPEC;
+	got = L7_RUN(skb, kafka_step, L7_PROG_KAFKA);
+	return l7_go_on(skb, w, got, w->d.state == KAFKA_FIELDS);
 }

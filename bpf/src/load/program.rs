@@ -22,11 +22,12 @@ pub enum Program {
     L7Udp,
     L7Http1,
     L7Dns,
+    L7Kafka,
 }
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::FromPod,
         Self::ToPod,
         Self::SockConnect4,
@@ -42,11 +43,12 @@ impl Program {
         Self::L7Udp,
         Self::L7Http1,
         Self::L7Dns,
+        Self::L7Kafka,
     ];
 
     /// The programs that read payloads, by their index in `l7_programs`.
-    pub(super) const L7: [(u32, Self); 4] =
-        [(0, Self::L7Tcp), (1, Self::L7Udp), (2, Self::L7Http1), (4, Self::L7Dns)];
+    pub(super) const L7: [(u32, Self); 5] =
+        [(0, Self::L7Tcp), (1, Self::L7Udp), (2, Self::L7Http1), (4, Self::L7Dns), (5, Self::L7Kafka)];
 
     /// Name of the C function.
     pub const fn name(self) -> &'static str {
@@ -66,6 +68,7 @@ impl Program {
             Self::L7Udp => "l7_udp",
             Self::L7Http1 => "l7_http1",
             Self::L7Dns => "l7_dns",
+            Self::L7Kafka => "l7_kafka",
         }
     }
 }

@@ -46,6 +46,9 @@ FATHOM_CONFIG(__u32, cfg_l7, L7_MODE_ALL);
 /* entries of l7_exchanges, a power of two, less one */
 FATHOM_CONFIG(__u32, cfg_l7_exchange_mask, 16 * 1024 - 1);
 
+/* nanoseconds between samples of an exchange that goes on; fixed */
+FATHOM_CONFIG(__u64, cfg_l7_sample_ns, 5000000000ULL);
+
 /* bytes waiting on the events lane beyond which its reader is woken; a quarter of the ring */
 FATHOM_CONFIG(__u32, cfg_events_wake_bytes, 4 << 20);
 

@@ -223,6 +223,9 @@ struct l7_early_key {
 #define L7_FROM_PACKET 0
 #define L7_FROM_HELD   1 /* all of it is in the window already */
 
+/* l7_work.over: the parser is run for what it still has to tell, not for the packet. */
+#define L7_ENDING 2
+
 /* A name being read: all that the loop carries. Accessed as volatile, or clang keeps it in registers. */
 struct l7_walk {
 	__u32 at;

@@ -8,3 +8,5 @@ mod dns;
 mod http1;
 mod kafka;
 mod talk;
+mod tls;
+mod websocket;

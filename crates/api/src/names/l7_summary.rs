@@ -105,8 +105,12 @@ struct Asked<'a>(&'a Kafka<'a>);
 
 impl fmt::Display for Asked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.api_key {
+            Some(api_key) => kafka::ApiKey(api_key).fmt(f)?,
+            None => f.write_str("unknown request")?,
+        }
         let separator = if self.0.topic.is_empty() { "" } else { " " };
-        write!(f, "{}{separator}{}", kafka::ApiKey(self.0.api_key), self.0.topic)
+        write!(f, "{separator}{}", self.0.topic)
     }
 }
 
@@ -170,12 +174,14 @@ mod tests {
 
     #[test]
     fn kafka_reads_like_http() {
-        let asked = Kafka { api_key: 0, topic: "orders", ..Default::default() };
+        let asked = Kafka { api_key: Some(0), topic: "orders", ..Default::default() };
         assert_eq!(text(L7FlowType::Request, 0, L7Record::Kafka(asked)), "Kafka produce orders");
         let answer = Kafka { error_code: Some(0), ..asked };
         let answer = text(L7FlowType::Response, 4_000_000, L7Record::Kafka(answer));
         assert_eq!(answer, "Kafka 0 4ms (produce orders)");
-        let bare = Kafka { api_key: 18, ..Default::default() };
+        let bare = Kafka { api_key: Some(18), ..Default::default() };
         assert_eq!(text(L7FlowType::Response, 0, L7Record::Kafka(bare)), "Kafka (apiversions)");
+        let stray = text(L7FlowType::Response, 0, L7Record::Kafka(Kafka::default()));
+        assert_eq!(stray, "Kafka (unknown request)");
     }
 }

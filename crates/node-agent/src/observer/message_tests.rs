@@ -211,6 +211,11 @@ fn kafka_has_names_and_signed_numbers() {
     };
     assert_eq!((&*kafka.api_key, kafka.api_version, kafka.correlation_id), ("produce", 9, 5));
     assert_eq!((&*kafka.topic, kafka.error_code), ("orders", -1));
+    let [_, stray] = produce();
+    let Some(layer7::Record::Kafka(kafka)) = told(&[stray]).remove(0).l7.and_then(|l7| l7.record) else {
+        panic!("not Kafka")
+    };
+    assert_eq!((&*kafka.api_key, &*kafka.topic), ("", ""), "nothing is guessed");
     let facts = facts::of(&flows[1]).and_then(|facts| facts.l7).and_then(|l7| l7.kafka).expect("facts");
     assert_eq!((&*facts.client_id, facts.topics.len(), facts.topic_count), ("producer-1", 2, 2));
 }

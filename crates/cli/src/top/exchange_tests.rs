@@ -1,15 +1,9 @@
 use fathom_api::fathom_v1::{FlowFacts, KafkaFacts};
 use fathom_api::flow::{Dns, Service};
-use messages::{Request, Response, Sample};
 
 use super::*;
-
-#[path = "../../tests/common/flows.rs"]
-#[allow(dead_code)]
-mod flows;
-#[path = "../../tests/common/messages.rs"]
-#[allow(dead_code)]
-mod messages;
+use crate::testing::flows;
+use crate::testing::messages::{self, Request, Response, Sample};
 
 /// `GET /x Good 5`
 fn of(flow: &Flow) -> Option<String> {

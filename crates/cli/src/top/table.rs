@@ -129,6 +129,7 @@ fn columns(
             let text = shorten(text, widths[at]);
             let pad = " ".repeat(widths[at] - width(&text));
             let gap = if at == 0 { "" } else { GAP };
+            let ink = if text.is_empty() { Ink::Plain } else { ink };
             let painted = palette.paint(ink, text);
             line.push_str(&match at <= route {
                 true => format!("{gap}{painted}{pad}"),

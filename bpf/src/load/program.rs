@@ -17,11 +17,17 @@ pub enum Program {
     SockGetpeername6,
     /// Attached nowhere: what ended connections still had to say.
     Ended,
+    /// Attached nowhere, as those that follow: `from_pod` and `to_pod` go on in them.
+    L7Tcp,
+    L7Udp,
+    L7Http1,
+    L7Http2,
+    L7Dns,
 }
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 16] = [
         Self::FromPod,
         Self::ToPod,
         Self::SockConnect4,
@@ -33,7 +39,16 @@ impl Program {
         Self::SockGetpeername4,
         Self::SockGetpeername6,
         Self::Ended,
+        Self::L7Tcp,
+        Self::L7Udp,
+        Self::L7Http1,
+        Self::L7Http2,
+        Self::L7Dns,
     ];
+
+    /// The programs that read payloads, by their index in `l7_programs`.
+    pub(super) const L7: [(u32, Self); 5] =
+        [(0, Self::L7Tcp), (1, Self::L7Udp), (2, Self::L7Http1), (3, Self::L7Http2), (4, Self::L7Dns)];
 
     /// Name of the C function.
     pub const fn name(self) -> &'static str {
@@ -49,6 +64,11 @@ impl Program {
             Self::SockGetpeername4 => "sock_getpeername4",
             Self::SockGetpeername6 => "sock_getpeername6",
             Self::Ended => "ended",
+            Self::L7Tcp => "l7_tcp",
+            Self::L7Udp => "l7_udp",
+            Self::L7Http1 => "l7_http1",
+            Self::L7Http2 => "l7_http2",
+            Self::L7Dns => "l7_dns",
         }
     }
 }

@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * l7/tcp.h: from segments to streams: each byte is read once, in its order.
+ *
+ *	seen before   passed over, or as much of it as was
+ *	in its turn   read
+ *	too early     inside a body: what is missing is body as well, go on behind it;
+ *	              else kept, L7_HELD segments per direction, until its turn comes
+ *
+ * More early segments than are kept mean that bytes were missed: the thread is lost,
+ * counted, and taken up at the next segment that begins a message.
+ */
+#ifndef FATHOM_L7_TCP_H
+#define FATHOM_L7_TCP_H
+
+#include "uapi.h"
+#include "ledger.h"
+#include "l7/detect.h"
+#include "l7/mark.h"
+#include "l7/record.h"
+#include "l7/state.h"
+#include "l7/window.h"
+
+static __always_inline struct l7_conn *l7_conn_of(struct l7_work *w)
+{
+	return bpf_map_lookup_elem(&l7_conns, &w->tuple);
+}
+
+/* Makes the connection's state; on an answer to a SYN with both streams' beginnings. */
+FATHOM_STEP l7_open(__u32 joined)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_conn *fresh;
+
+	if (!w)
+		return 0;
+	fresh = &w->fresh;
+	__builtin_memset(fresh, 0, sizeof(*fresh));
+	/* Never a number that was used before, also where this memory is new. */
+	if (!w->serial)
+		w->serial = w->now >> 8;
+	w->serial += 1;
+	fresh->id = w->serial << 16 | (bpf_get_smp_processor_id() & 0xffff);
+	fresh->flags = L7C_FIRST;
+	if (joined) {
+		fresh->flags |= L7C_JOINED;
+		/* Each direction is somewhere within a message. */
+		fresh->dir[0].flags = L7D_LOST;
+		fresh->dir[1].flags = L7D_LOST;
+	} else {
+		fresh->handshake_us = w->handshake_us;
+		fresh->dir[0].flags = L7D_STARTED;
+		fresh->dir[0].next = w->ack;
+		fresh->dir[1].flags = L7D_STARTED;
+		fresh->dir[1].next = w->seq + 1;
+	}
+	ledger_count(LEDGER_L7_OPENED);
+	bpf_map_update_elem(&l7_conns, &w->tuple, fresh, BPF_ANY);
+	return 0;
+}
+
+/* Puts an early segment aside; 0 = there was no room. */
+FATHOM_STEP l7_hold(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_early_key key = {};
+	struct l7_conn *conn;
+	struct l7_dir *d;
+	__u8 *kept;
+	__u64 size;
+	__u32 slot = L7_HELD;
+
+	if (!w)
+		return 0;
+	conn = l7_conn_of(w);
+	if (!conn)
+		return 0;
+	d = &conn->dir[w->index & 1];
+#pragma unroll
+	for (__u32 i = 0; i < L7_HELD; i++) {
+		if (!d->held_len[i])
+			slot = i;
+		else if (d->held_seq[i] == w->seq && d->held_len[i] >= w->len)
+			return 1;
+	}
+	if (slot == L7_HELD)
+		return 0;
+	key.conn = conn->id;
+	key.index = w->index;
+	key.slot = slot;
+	/* The window is free: it serves to make the entry. */
+	bpf_map_update_elem(&l7_held, &key, w->b, BPF_ANY);
+	kept = bpf_map_lookup_elem(&l7_held, &key);
+	if (!kept)
+		return 0;
+	size = w->len > L7_EARLY ? L7_EARLY : w->len;
+	L7_LENGTH(size, L7_EARLY);
+	if (bpf_skb_load_bytes(skb, w->off, kept, size))
+		return 0;
+	slot &= L7_HELD - 1;
+	d->held_seq[slot] = w->seq;
+	d->held_len[slot] = size;
+	d->held += 1;
+	ledger_count(LEDGER_L7_HELD);
+	return 1;
+}
+
+/*
+ * The held segment whose turn it is into the window, as if it were the packet; 0 =
+ * none. With `any`, the earliest one, whatever is missing before it.
+ */
+FATHOM_STEP l7_unhold(__u32 any)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_early_key key = {};
+	struct l7_conn *conn;
+	struct l7_dir *d;
+	__u8 *kept;
+	__u32 slot = L7_HELD;
+	__s32 ahead = 0;
+
+	if (!w)
+		return 0;
+	conn = l7_conn_of(w);
+	if (!conn)
+		return 0;
+	d = &conn->dir[w->index & 1];
+#pragma unroll
+	for (__u32 i = 0; i < L7_HELD; i++) {
+		__s32 from = d->held_seq[i] - d->next;
+
+		if (!d->held_len[i])
+			continue;
+		/* Overtaken by a repeated segment that was longer. */
+		if (from + (__s32)d->held_len[i] <= 0) {
+			d->held_len[i] = 0;
+			d->held -= 1;
+			continue;
+		}
+		if (slot == L7_HELD || from < ahead) {
+			slot = i;
+			ahead = from;
+		}
+	}
+	if (slot == L7_HELD || (ahead > 0 && !any))
+		return 0;
+	slot &= L7_HELD - 1;
+	key.conn = conn->id;
+	key.index = w->index;
+	key.slot = slot;
+	w->seq = d->held_seq[slot];
+	w->len = d->held_len[slot];
+	d->held_len[slot] = 0;
+	d->held -= 1;
+	kept = bpf_map_lookup_elem(&l7_held, &key);
+	if (!kept)
+		return 0;
+	/* Behind the place that what is carried over takes. */
+	__builtin_memcpy(w->b + L7_CARRY, kept, 1024);
+	__builtin_memcpy(w->b + L7_CARRY + 1024, kept + 1024, L7_EARLY - 1024);
+	bpf_map_delete_elem(&l7_held, &key);
+	w->source = L7_FROM_HELD;
+	w->off = 0;
+	w->rounds = 0;
+	return 1;
+}
+
+/* Brings back what the end of a packet cut through: its bytes before the window, its record. */
+static __always_inline int l7_recall(struct l7_work *w)
+{
+	struct l7_split_key key = { .conn = w->conn, .index = w->index };
+	struct l7_split *split;
+
+	split = bpf_map_lookup_elem(&l7_splits, &key);
+	if (!split)
+		return 0;
+	if (w->d.carry) {
+		/* A held segment of which some was seen meanwhile begins that much later. */
+		__u64 to = w->source == L7_FROM_HELD ? w->off : 0;
+
+		L7_BOUND(to, 2047);
+		__builtin_memcpy(w->b + to, split->carry, L7_CARRY);
+	}
+	w->recalled = 1;
+	if (w->d.flags & L7D_DRAFT) {
+		__builtin_memcpy(&w->split.record.head, &split->record.head,
+				 sizeof(split->record.head));
+		__builtin_memcpy(w->split.record.texts, split->record.texts, 1024);
+		__builtin_memcpy(w->split.record.texts + 1024, split->record.texts + 1024,
+				 sizeof(split->record.texts) - 1024);
+		w->text = split->record.event.len;
+	}
+	return 1;
+}
+
+/* The window's first load: what is carried over, then the payload, or the held segment that is there already. */
+FATHOM_STEP l7_load(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	__u64 size;
+
+	if (!w)
+		return 0;
+	if ((w->d.carry || (w->d.flags & L7D_DRAFT)) && !l7_recall(w)) {
+		/* Evicted: what was cut can't be put together again. */
+		return 0;
+	}
+	if (w->source == L7_FROM_HELD) {
+		w->at = L7_CARRY + w->off - w->d.carry;
+		w->n = L7_CARRY + w->off + w->len;
+		w->taken = w->len;
+		return 1;
+	}
+	size = w->len > L7_LOAD ? L7_LOAD : w->len;
+	w->at = L7_CARRY - w->d.carry;
+	w->n = L7_CARRY + size;
+	w->taken = size;
+	if (!size)
+		return 1;
+	L7_LENGTH(size, 2048);
+	return !bpf_skb_load_bytes(skb, w->off, w->b + L7_CARRY, size);
+}
+
+/*
+ * What the packet's end cut through is kept, right-aligned: all from w->at on, and
+ * with `draft` the record. `index`: the direction, or with 2 added its stash.
+ */
+FATHOM_STEP l7_keep(__u32 index, __u32 left, __u32 draft)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_split_key key = {};
+	__u64 to;
+
+	if (!w)
+		return 0;
+	/* Parsers ask for no more than that: only the verifier comes here. */
+	if (left > L7_CARRY)
+		left = L7_CARRY;
+	for (__u32 i = 0; i < L7_CARRY / 8; i++) {
+		if (i * 8 >= left)
+			break;
+		to = L7_CARRY - left + i * 8;
+		L7_BOUND(to, L7_CARRY - 1);
+		*(__u64 *)&w->split.carry[to] = l7_word(w, w->at + i * 8);
+	}
+	w->split.record.event.len = draft ? w->text : 0;
+	key.conn = w->conn;
+	key.index = index;
+	bpf_map_update_elem(&l7_splits, &key, &w->split, BPF_ANY);
+	return 0;
+}
+
+/* What was kept is used up. */
+static __always_inline void l7_forget(struct l7_work *w)
+{
+	struct l7_split_key key = { .conn = w->conn, .index = w->index };
+
+	bpf_map_delete_elem(&l7_splits, &key);
+}
+
+/* The thread is lost: what was begun is dropped, and a beginning is looked for. */
+static __always_inline void l7_lose(struct l7_dir *d)
+{
+	d->flags = (d->flags & L7D_STARTED) | L7D_LOST;
+	d->carry = 0;
+	d->skip = 0;
+	d->state = 0;
+	d->tries = 0;
+	ledger_count(LEDGER_L7_GAPS);
+}
+
+#define L7_READ 1 /* there is something to read */
+#define L7_PASS 0
+
+/* Which part of the segment is to be read; trims what was seen, holds what is early. */
+static __noinline int l7_sequence(struct __sk_buff *skb, struct l7_work *w, struct l7_dir *d)
+{
+	__s32 ahead;
+
+	if (!(d->flags & L7D_STARTED)) {
+		d->flags |= L7D_STARTED;
+		d->next = w->seq;
+	}
+	ahead = w->seq - d->next;
+	if (ahead < 0) {
+		__u32 seen = -ahead;
+
+		ledger_count(LEDGER_L7_REPEATED);
+		if (seen >= w->len)
+			return L7_PASS;
+		w->off += seen;
+		w->len -= seen;
+		w->seq += seen;
+	} else if (ahead > 0) {
+		if (d->skip == L7_SKIP_ALL) {
+			d->next = w->seq;
+		} else if (d->skip >= (__u32)ahead) {
+			d->skip -= (__u32)ahead;
+			d->next = w->seq;
+		} else {
+			if (l7_hold(skb))
+				return L7_PASS;
+			l7_lose(d);
+			d->next = w->seq;
+		}
+	}
+	return L7_READ;
+}
+
+/* Passes over what belongs to a body; says whether anything is left. */
+static __always_inline int l7_pass_body(struct l7_work *w, struct l7_dir *d)
+{
+	__u64 skip = d->skip;
+
+	if (!skip)
+		return 1;
+	if (skip == L7_SKIP_ALL)
+		return 0;
+	if (skip >= w->len) {
+		d->skip = skip - w->len;
+		return 0;
+	}
+	d->skip = 0;
+	w->off += (__u32)skip;
+	w->len -= (__u32)skip;
+	return 1;
+}
+
+/* The parser of a protocol; comes back only if there is none. */
+static __always_inline void l7_parse(struct __sk_buff *skb, __u8 proto)
+{
+	switch (proto) {
+	case L7_HTTP1:
+		bpf_tail_call(skb, &l7_programs, L7_PROG_HTTP1);
+		return;
+	case L7_HTTP2:
+		bpf_tail_call(skb, &l7_programs, L7_PROG_HTTP2);
+		return;
+	case L7_DNS:
+		bpf_tail_call(skb, &l7_programs, L7_PROG_DNS);
+		return;
+	case L7_KAFKA:
+		bpf_tail_call(skb, &l7_programs, L7_PROG_KAFKA);
+		return;
+	case L7_TLS:
+		bpf_tail_call(skb, &l7_programs, L7_PROG_TLS);
+		return;
+	case L7_WEBSOCKET:
+		bpf_tail_call(skb, &l7_programs, L7_PROG_WS);
+		return;
+	}
+}
+
+/* What is kept of a connection goes with it, so that the maps hold what is live. */
+FATHOM_STEP l7_end(void)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_split_key key = {};
+	struct l7_conn *conn;
+
+	if (!w)
+		return 0;
+	conn = l7_conn_of(w);
+	if (!conn)
+		return 0;
+	key.conn = conn->id;
+	for (__u32 i = 0; i < 2; i++) {
+		key.index = i;
+		if (conn->dir[i].carry || (conn->dir[i].flags & L7D_DRAFT))
+			bpf_map_delete_elem(&l7_splits, &key);
+		key.index = i | 2;
+		if (conn->proto == L7_HTTP2 && conn->dir[i].http2.stash)
+			bpf_map_delete_elem(&l7_splits, &key);
+	}
+	bpf_map_delete_elem(&l7_conns, &w->tuple);
+	return 0;
+}
+
+/* Nothing of this connection is read any more. */
+static __always_inline void l7_drop(struct l7_work *w)
+{
+	l7_mark_off(w);
+	l7_end();
+}
+
+/*
+ * Takes the direction's state into scratch memory: parsers work on that, because
+ * finding the connection again at each step would cost more than the step.
+ */
+static __always_inline void l7_take(struct l7_work *w, const struct l7_conn *conn,
+				    const struct l7_dir *d)
+{
+	w->conn = conn->id;
+	w->conn_flags = conn->flags;
+	w->conn_proto = conn->proto;
+	w->recalled = 0;
+	w->d = *d;
+}
+
+/* Parses one segment whose turn it is: the packet, or a held one. Comes back when there is no parser to go on. */
+static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
+				      struct l7_conn *conn, struct l7_dir *d)
+{
+	int got;
+
+	/* After the parsers the whole segment counts as taken. */
+	d->next = w->seq + w->len;
+	if (!l7_pass_body(w, d))
+		return L7_DONE;
+	l7_take(w, conn, d);
+	if (!l7_load(skb)) {
+		l7_lose(d);
+		return L7_DONE;
+	}
+	if (!conn->proto || (d->flags & L7D_LOST)) {
+		got = l7_detect(conn->proto);
+		if (got == L7_MORE) {
+			d->carry = l7_left(w);
+			if (d->carry > 64)
+				d->carry = 0; /* no beginning is that long */
+			else
+				l7_keep(w->index, d->carry, 0);
+			return L7_DONE;
+		}
+		if (got == L7_DONE)
+			return L7_DONE;
+		if (got == L7_LOST) {
+			d->carry = 0;
+			d->tries += 1;
+			if (((conn->flags & L7C_JOINED) || (d->flags & L7D_LOST)) &&
+			    d->tries < L7_TRIES)
+				return L7_DONE;
+			ledger_count(LEDGER_L7_NOT_OURS);
+			l7_drop(w);
+			return L7_OVER;
+		}
+		if ((d->flags & L7D_LOST) && w->found == L7_HTTP2) {
+			/* What was inserted meanwhile shifts every index. */
+			w->d.http2.blind = 1;
+			w->d.http2.floor = w->d.count;
+			w->d.http2.block = 0;
+			w->d.http2.stage = 0;
+		}
+		w->d.flags &= ~L7D_LOST;
+		w->d.tries = 0;
+		conn->proto = w->found;
+		w->conn_proto = w->found;
+	}
+	w->d.carry = 0;
+	l7_parse(skb, w->conn_proto);
+	return L7_DONE;
+}
+
+/* After a parser: what it knows of the direction goes back. NULL = the connection is gone. */
+static __always_inline struct l7_dir *l7_put_back(struct l7_work *w)
+{
+	struct l7_conn *conn = l7_conn_of(w);
+	struct l7_dir *d;
+
+	if (!conn)
+		return NULL;
+	d = &conn->dir[w->index & 1];
+	*d = w->d;
+	return d;
+}
+
+/*
+ * When a segment is done with: on to the held one whose turn has come, and to the
+ * end of a connection that ends with this packet.
+ */
+static __always_inline void l7_segment_end(struct __sk_buff *skb, struct l7_work *w,
+					   struct l7_dir *d)
+{
+	if (d->held && l7_unhold(0))
+		bpf_tail_call(skb, &l7_programs, L7_PROG_TCP);
+	if (w->over)
+		l7_end();
+}
+
+#endif /* FATHOM_L7_TCP_H */

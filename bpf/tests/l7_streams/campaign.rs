@@ -1,0 +1,273 @@
+//! Many dialogues one after the other, and what is left of one that went wrong.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use fathom_bpf::abi::LedgerStage;
+
+use crate::dialogue::{Dialogue, Side, Transport};
+use crate::message::Message;
+use crate::packet::random::Random;
+use crate::plan::{Cuts, Plan};
+use crate::stage::Stage;
+use crate::verdict;
+
+/// Reads a dialogue as its protocol has it.
+pub type Reference = fn(&Dialogue) -> Vec<Message>;
+pub type Generator = fn(&mut Random) -> Dialogue;
+
+/// A protocol under test.
+#[derive(Clone, Copy)]
+pub struct Protocol {
+    pub name: &'static str,
+    pub corpus: fn() -> Vec<Dialogue>,
+    pub generator: Generator,
+    pub reference: Reference,
+}
+
+/// What a campaign met, to tell whether it reaches the code.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub dialogues: u64,
+    pub packets: u64,
+    pub messages: u64,
+    pub held: u64,
+    pub repeated: u64,
+    pub gaps: u64,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dialogues, packets, messages, held, repeated, gaps } = self;
+        write!(
+            f,
+            "{dialogues} dialogues, {packets} packets, {messages} messages, {held} held, {repeated} repeated, {gaps} gaps"
+        )
+    }
+}
+
+pub fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name)
+        .ok()
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// Seconds of each campaign.
+pub fn time() -> Duration {
+    Duration::from_secs(setting("FATHOM_FUZZ_SECONDS", 2))
+}
+
+pub fn seed() -> u64 {
+    setting("FATHOM_FUZZ_SEED", 1)
+}
+
+/// How the messages told are held against those expected.
+type Rule = fn(&[Message], &[Message]) -> Result<(), String>;
+
+pub struct Campaign {
+    stage: Stage,
+    protocol: Protocol,
+    tally: Tally,
+}
+
+impl Campaign {
+    pub fn new(protocol: Protocol) -> Self {
+        Self { stage: Stage::new(), protocol, tally: Tally::default() }
+    }
+
+    /// One dialogue on one way; panics with all of it when the tellings differ.
+    fn try_one(&mut self, dialogue: &Dialogue, plan: &Plan, expected: &[Message], rule: Rule) {
+        let told = self.play(dialogue, plan, expected);
+        if let Err(difference) = rule(expected, &told) {
+            let text = format!("{difference}\n{}", verdict::side_by_side(expected, &told));
+            panic!("{}", keep(self.protocol.name, dialogue, plan, &text));
+        }
+    }
+
+    fn play(&mut self, dialogue: &Dialogue, plan: &Plan, expected: &[Message]) -> Vec<Message> {
+        let played = catch_unwind(AssertUnwindSafe(|| self.stage.play(dialogue, plan)));
+        let played = played.unwrap_or_else(|panic| {
+            let what = panic.downcast_ref::<String>().cloned();
+            let text = format!("{}\n{}", what.unwrap_or_default(), verdict::side_by_side(expected, &[]));
+            panic!("{}", keep(self.protocol.name, dialogue, plan, &text));
+        });
+        self.tally.dialogues += 1;
+        self.tally.packets += played.ledger[LedgerStage::PacketsSeen];
+        self.tally.messages += played.messages.len() as u64;
+        self.tally.held += played.ledger[LedgerStage::L7Held];
+        self.tally.repeated += played.ledger[LedgerStage::L7Repeated];
+        self.tally.gaps += played.ledger[LedgerStage::L7Gaps];
+        played.messages
+    }
+
+    /// Each dialogue of the corpus whole, in both directions and families.
+    pub fn whole_corpus(&mut self) {
+        for dialogue in (self.protocol.corpus)() {
+            let expected = (self.protocol.reference)(&dialogue);
+            for (ipv6, server_in_pod) in [(false, true), (false, false), (true, true), (true, false)] {
+                let plan = Plan { ipv6, server_in_pod, ..Plan::whole() };
+                self.try_one(&dialogue, &plan, &expected, verdict::same);
+            }
+        }
+    }
+
+    /// Each dialogue of the corpus cut once at every byte (of long ones, at every so many), and byte by byte.
+    pub fn every_cut(&mut self, most_cuts: usize) {
+        for dialogue in (self.protocol.corpus)() {
+            if dialogue.transport == Transport::Udp {
+                continue;
+            }
+            let expected = (self.protocol.reference)(&dialogue);
+            for side in Side::BOTH {
+                let len = dialogue.len(side);
+                for at in (1..len).step_by(len.div_ceil(most_cuts).max(1)) {
+                    let plan = Plan { cuts: Cuts::At(side, at), ..Plan::whole() };
+                    self.try_one(&dialogue, &plan, &expected, verdict::same);
+                }
+            }
+            for each in [1, 2, 3, 7, 100] {
+                let plan = Plan { cuts: Cuts::Each(each), ..Plan::whole() };
+                self.try_one(&dialogue, &plan, &expected, verdict::same);
+            }
+        }
+    }
+
+    /// Dialogues of the corpus and of the generator on any way, until the time is over.
+    pub fn random_ways(&mut self, random: &mut Random, time: Duration) {
+        let corpus = (self.protocol.corpus)();
+        until(time, || {
+            let dialogue = if random.one_in(4) {
+                random.pick(&corpus).clone()
+            } else {
+                (self.protocol.generator)(random)
+            };
+            let expected = (self.protocol.reference)(&dialogue);
+            self.try_one(&dialogue, &Plan::random(random), &expected, verdict::same);
+        });
+    }
+
+    /// The same with bytes missing: what is told must have been said.
+    pub fn broken_ways(&mut self, random: &mut Random, time: Duration) {
+        let corpus = (self.protocol.corpus)();
+        until(time, || {
+            let dialogue = if random.one_in(4) {
+                random.pick(&corpus).clone()
+            } else {
+                (self.protocol.generator)(random)
+            };
+            let expected = (self.protocol.reference)(&dialogue);
+            let mut plan = Plan::random(random);
+            if random.one_in(2) {
+                plan.joined = Some(Side::BOTH.map(|side| random.below(dialogue.len(side) + 1)));
+            } else {
+                plan.losses = *random.pick(&[3, 10, 30]);
+            }
+            self.try_one(&dialogue, &plan, &expected, verdict::part);
+        });
+    }
+
+    /// Dialogues with their bytes changed: no rule but those that hold for any bytes.
+    pub fn mutants(&mut self, random: &mut Random, time: Duration) {
+        let corpus = (self.protocol.corpus)();
+        until(time, || {
+            let mut dialogue = if random.one_in(2) {
+                random.pick(&corpus).clone()
+            } else {
+                (self.protocol.generator)(random)
+            };
+            mutate(random, &mut dialogue);
+            let mut plan = Plan::random(random);
+            plan.losses = *random.pick(&[0, 0, 10]);
+            self.play(&dialogue, &plan, &[]);
+        });
+    }
+
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+}
+
+/// Runs something at least a few times, however slow the machine is.
+fn until(time: Duration, mut work: impl FnMut()) {
+    let start = Instant::now();
+    let mut rounds = 0;
+    while rounds < 20 || start.elapsed() < time {
+        work();
+        rounds += 1;
+    }
+}
+
+/// Changes a few bytes in a few writes.
+fn mutate(random: &mut Random, dialogue: &mut Dialogue) {
+    if dialogue.writes.is_empty() {
+        return;
+    }
+    for _ in 0..1 + random.below(6) {
+        let number = random.below(dialogue.writes.len());
+        let other = random.pick(&dialogue.writes).bytes.clone();
+        let bytes = &mut dialogue.writes[number].bytes;
+        if bytes.is_empty() {
+            continue;
+        }
+        // Most of what matters is near the beginning.
+        let at = if random.one_in(2) { random.below(bytes.len().min(40)) } else { random.below(bytes.len()) };
+        match random.below(7) {
+            0 => bytes[at] = random.byte(),
+            1 => bytes[at] ^= 1 << random.below(8),
+            2 => {
+                bytes[at] =
+                    *random.pick(&[0, 1, 0x7f, 0x80, 0xc0, 0xff, b'\r', b'\n', b' ', b':', b'0', b'9'])
+            }
+            3 => bytes.truncate(at.max(1)),
+            4 => {
+                let value = random.pick(&[0u16, 1, 0x7fff, 0x8000, 0xffff]).to_be_bytes();
+                let at = at.min(bytes.len().saturating_sub(2));
+                let end = bytes.len().min(at + 2);
+                bytes[at..end].copy_from_slice(&value[..end - at]);
+            }
+            5 => {
+                let len = random.below(16);
+                bytes.splice(at..at, (0..len).map(|_| random.byte()));
+            }
+            _ => {
+                let from = random.below(other.len());
+                let to = other.len().min(from + 1 + random.below(64));
+                bytes.splice(at..at, other[from..to].iter().copied());
+            }
+        }
+    }
+}
+
+/// Writes down what went wrong and where, and says it.
+fn keep(protocol: &str, dialogue: &Dialogue, plan: &Plan, what: &str) -> String {
+    let seed = seed();
+    let text = format!(
+        "seed {seed}, {protocol}\n{what}\n{dialogue:?}\n{plan:#?}\npackets:\n{}",
+        packets(dialogue, plan)
+    );
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/fuzz");
+    let path = dir.join(format!("l7_{protocol}_{seed}.txt"));
+    let written = std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&path, &text));
+    let head: String = text.chars().take(6000).collect();
+    match written {
+        Ok(()) => format!("{head}\nall of it is in {}", path.display()),
+        Err(error) => format!("{head}\nnot kept: {error}"),
+    }
+}
+
+fn packets(dialogue: &Dialogue, plan: &Plan) -> String {
+    let line = |packet: &crate::plan::Packet| {
+        let offset = packet.seq.wrapping_sub(plan.first[packet.side as usize]).wrapping_sub(1);
+        let bytes = packet.bytes.escape_ascii();
+        format!(
+            "  {:?} {:#04x} at {} + {}: \"{bytes}\"\n",
+            packet.side,
+            packet.flags,
+            offset as i32,
+            packet.bytes.len()
+        )
+    };
+    plan.packets(dialogue).iter().map(line).collect()
+}

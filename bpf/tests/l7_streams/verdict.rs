@@ -1,0 +1,73 @@
+//! Whether the kernel told what the reference reads.
+
+use std::fmt::Write as _;
+
+use fathom_bpf::abi::{l7_protocol, l7_type};
+
+use crate::message::Message;
+
+/// Those of one kind, in their order, by what is compared.
+fn of_kind(messages: &[Message], kind: u8) -> Vec<Message> {
+    messages.iter().filter(|message| message.kind == kind).map(Message::normal).collect()
+}
+
+/// The same requests and the same responses, in the same order.
+///
+/// # Errors
+/// Where they part.
+pub fn same(expected: &[Message], told: &[Message]) -> Result<(), String> {
+    for (what, kind) in [("request", l7_type::REQUEST), ("response", l7_type::RESPONSE)] {
+        let (expected, told) = (of_kind(expected, kind), of_kind(told, kind));
+        let differs = (0..expected.len().max(told.len())).find(|n| expected.get(*n) != told.get(*n));
+        if let Some(number) = differs {
+            return Err(format!(
+                "{what} {number} of {}\n  expected {:?}\n  told     {:?}",
+                expected.len(),
+                expected.get(number),
+                told.get(number)
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Some of the requests and some of the responses in their order, and nothing that wasn't said: what is
+/// asked for when bytes are missing. Numbers that count from the beginning can't be the same.
+///
+/// # Errors
+/// What was told and never said.
+pub fn part(expected: &[Message], told: &[Message]) -> Result<(), String> {
+    for kind in [l7_type::REQUEST, l7_type::RESPONSE] {
+        let expected = of_kind(expected, kind);
+        let mut rest = expected.iter();
+        for told in of_kind(told, kind) {
+            if !rest.any(|expected| said(expected, &told)) {
+                return Err(format!("never said, or not in this order\n  told     {told:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether what was told of a message is true, as far as it is told.
+fn said(expected: &Message, told: &Message) -> bool {
+    let same_number = told.proto == l7_protocol::HTTP1 || expected.exchange == told.exchange;
+    same_number
+        && expected.proto == told.proto
+        && (told.status == 0 || expected.status == told.status)
+        && (told.code == 0 || expected.code == told.code)
+        && (told.method == 0 || expected.method == told.method)
+        && told.texts.iter().all(|text| expected.texts.contains(text))
+}
+
+/// Both tellings, for people.
+pub fn side_by_side(expected: &[Message], told: &[Message]) -> String {
+    let mut text = String::new();
+    for (what, messages) in [("expected", expected), ("told", told)] {
+        let _ = writeln!(text, "{what}:");
+        for message in messages {
+            let _ = writeln!(text, "  {message:?}");
+        }
+    }
+    text
+}

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use fathom_bpf::abi::{
-    L7_TEXT_MAX, l7_flag as flag, l7_method as method, l7_protocol, l7_text, l7_text_flag, l7_type,
+    Event, L7_RECORD_MAX, L7_TEXT_MAX, L7Head, l7_flag as flag, l7_method as method, l7_protocol, l7_text,
+    l7_text_flag, l7_type,
 };
 use fathom_bpf::decode;
 
@@ -176,11 +177,23 @@ impl Message {
         self
     }
 
-    /// The same for its compared parts: texts of one kind keep their order, kinds have none.
+    /// A text if the record has room for it; else it says that there was more.
+    pub fn fitting(self, kind: u8, number: u32, bytes: &[u8]) -> Self {
+        let span = |len: usize| 8 + len.min(L7_TEXT_MAX).next_multiple_of(8);
+        let taken: usize = self.texts.iter().map(|text| span(text.bytes.len())).sum();
+        if size_of::<Event>() + size_of::<L7Head>() + taken + span(bytes.len()) > L7_RECORD_MAX {
+            return self.with(flag::TRUNCATED);
+        }
+        self.numbered(kind, number, bytes)
+    }
+
+    /// The same for its compared parts: header fields of one kind keep their order, kinds have none.
     pub fn normal(&self) -> Self {
         let mut normal = self.clone();
         normal.flags &= COMPARED;
-        normal.texts.sort_by_key(|text| text.kind);
+        if matches!(self.proto, l7_protocol::HTTP1 | l7_protocol::HTTP2) {
+            normal.texts.sort_by_key(|text| text.kind);
+        }
         // Requests have none, and that of a response nobody waited for can't be known.
         normal.timed &= self.kind == l7_type::RESPONSE && !self.has(flag::UNMATCHED);
         normal
@@ -227,7 +240,10 @@ impl fmt::Debug for Message {
             let known = METHODS.iter().find(|(number, _)| *number == self.method);
             write!(f, " {}", known.map_or("?", |(_, name)| name))?;
         }
-        write!(f, " v{:#x}", self.version)?;
+        match self.proto {
+            l7_protocol::DNS => write!(f, " v{:#06x}", self.version)?,
+            _ => write!(f, " v{}", self.version)?,
+        }
         for (name, value) in [("status", self.status), ("code", self.code)] {
             if value != 0 {
                 write!(f, " {name}={value}")?;

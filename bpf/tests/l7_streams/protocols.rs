@@ -13,6 +13,13 @@ const HTTP1: Protocol = Protocol {
     reference: |dialogue| reference::http1::read(dialogue).messages(),
 };
 
+const DNS: Protocol = Protocol {
+    name: "dns",
+    corpus: corpus::dns::dialogues,
+    generator: generate::dns::dialogue,
+    reference: |dialogue| reference::dns::read(dialogue).messages(),
+};
+
 /// Bytes of a dialogue's side that `cargo test` cuts at; a long run cuts at each.
 fn most_cuts() -> usize {
     if time().as_secs() > 2 { usize::MAX } else { 150 }
@@ -89,10 +96,4 @@ macro_rules! tests {
 }
 
 tests!(http1, HTTP1);
-#[test]
-fn tmp_print() {
-    for d in corpus::http1::dialogues() {
-        println!("{}", d.name);
-        for m in (HTTP1.reference)(&d) { println!("   {:.200}", format!("{m:?}")); }
-    }
-}
+tests!(dns, DNS);

@@ -1,3 +1,4 @@
 //! Dialogues somebody thought of: the usual and the nasty ones.
 
+pub mod dns;
 pub mod http1;

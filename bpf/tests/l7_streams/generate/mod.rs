@@ -1,5 +1,6 @@
 //! Dialogues nobody wrote down: valid ones of each protocol, by a seed.
 
+pub mod dns;
 pub mod http1;
 
 use crate::packet::random::Random;

@@ -1,5 +1,6 @@
 //! What each protocol's messages are, read from complete streams by crates that know the protocol.
 
+pub mod dns;
 pub mod http1;
 
 use crate::message::Message;

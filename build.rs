@@ -69,6 +69,7 @@ fn sources(dir: &Path) -> Result<Vec<PathBuf>, String> {
     // The directories themselves: a file added or removed counts as a change.
     println!("cargo::rerun-if-changed={}", dir.display());
     println!("cargo::rerun-if-changed={}", include.display());
+    println!("cargo::rerun-if-changed={}", include.join("l7").display());
     for header in list(&include).map_err(|e| format!("cannot list {}: {e}", include.display()))? {
         println!("cargo::rerun-if-changed={}", header.display());
     }

@@ -20,6 +20,9 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+/* Beside TC_ACT_*: may pass, and its payload is to be read. */
+#define SLOW_READ 64
+
 static __noinline int slow_path(struct __sk_buff *skb, __u32 dir)
 {
 	struct packet *pkt = packet_scratch();
@@ -48,18 +51,41 @@ static __noinline int slow_path(struct __sk_buff *skb, __u32 dir)
 	}
 	if (pkt->service_is_new)
 		service_remember(pkt, skb->ifindex);
-	return report_forward(skb);
+	step = report_forward(skb);
+	if (step == TC_ACT_UNSPEC && cfg_l7 != L7_MODE_OFF && l7_from_packet(skb, pkt))
+		return SLOW_READ;
+	return step;
+}
+
+/* Tail calls, so that the programs that read payloads cost the verifier and the stack nothing here. */
+static __always_inline void l7_read(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+
+	if (w && w->proto == IPPROTO_UDP)
+		bpf_tail_call(skb, &l7_programs, L7_PROG_UDP);
+	else
+		bpf_tail_call(skb, &l7_programs, L7_PROG_TCP);
 }
 
 static __always_inline int pod_packet(struct __sk_buff *skb, __u32 dir)
 {
+	int fast, act;
+
 	ledger_count(LEDGER_PACKETS_SEEN);
-	if (fast_path(skb, dir)) {
+	fast = fast_path(skb, dir);
+	if (fast != FAST_NO) {
 		ledger_count(LEDGER_PACKETS_AGGREGATED);
 		count_traffic(dir, 0, skb->len - ETH_HLEN);
-		return TC_ACT_UNSPEC;
+		act = fast == FAST_READ ? SLOW_READ : TC_ACT_UNSPEC;
+	} else {
+		act = slow_path(skb, dir);
 	}
-	return slow_path(skb, dir);
+	if (act != SLOW_READ)
+		return act;
+	/* Comes back only if there is no such program. */
+	l7_read(skb);
+	return TC_ACT_UNSPEC;
 }
 
 /* What the pod sends. */

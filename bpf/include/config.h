@@ -43,6 +43,9 @@ FATHOM_CONFIG(__u32, cfg_fragment_ticks, FATHOM_DEFAULT_TICKS(30));
 #define L7_MODE_ALL 2
 FATHOM_CONFIG(__u32, cfg_l7, L7_MODE_ALL);
 
+/* entries of l7_exchanges, a power of two, less one */
+FATHOM_CONFIG(__u32, cfg_l7_exchange_mask, 16 * 1024 - 1);
+
 /* bytes waiting on the events lane beyond which its reader is woken; a quarter of the ring */
 FATHOM_CONFIG(__u32, cfg_events_wake_bytes, 4 << 20);
 

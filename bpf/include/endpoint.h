@@ -20,6 +20,7 @@ static __always_inline int check_endpoint(struct __sk_buff *skb, struct packet *
 	pkt->local_identity = endpoint->identity;
 	if (!(endpoint->flags & ENDPOINT_F_READY))
 		return DROP_EP_NOT_READY;
+	pkt->l7_off = !!(endpoint->flags & ENDPOINT_F_L7_OFF);
 	if (pkt->dir != DIR_EGRESS)
 		return STEP_OK;
 	if (pkt->family == 4)

@@ -175,11 +175,14 @@ struct {
 
 /*
  * The last sequence number given out. tc programs run with softirqs off, so
- * nothing of their kind comes between on one CPU: slots LANE_EVENTS, LANE_DROPS.
+ * nothing of their kind comes between on one CPU: slots LANE_EVENTS, LANE_DROPS
+ * and, for messages of application protocols, SEQ_L7.
  */
+#define SEQ_L7 2
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, 3);
 	__type(key, __u32);
 	__type(value, __u32);
 } event_seq FATHOM_MAP;

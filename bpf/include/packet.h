@@ -70,8 +70,15 @@ struct packet {
 	__u8 tcp_flags;
 	__u8 icmp_type;
 	__u8 icmp_code;
-	__u8 progress; /* TCP flags for conntrack, see ct_entry */
-	__u8 dir;      /* enum direction */
+	__u8 progress;   /* TCP flags for conntrack, see ct_entry */
+	__u8 dir;        /* enum direction */
+	__u8 l7_off;     /* the pod's messages aren't read */
+	__u8 l7_at_peer; /* they are read at the peer's device, on this node */
+	__u8 pad3[2];
+	__u32 payload_off; /* TCP and UDP */
+	__u32 payload_len; /* by the headers */
+	__u32 tcp_seq;
+	__u32 tcp_ack;
 	struct ip6_walk walk;
 	struct tuple tuple;
 

@@ -45,6 +45,10 @@ static __always_inline int parse_tcp(struct __sk_buff *skb, struct packet *pkt)
 		return DROP_CT_TRUNCATED;
 	if (!tcp_flags_valid(tcp.flags))
 		return DROP_INVALID_PACKET;
+	pkt->payload_off = pkt->l4_off + header;
+	pkt->payload_len = pkt->l4_len - header;
+	pkt->tcp_seq = bpf_ntohl(tcp.seq);
+	pkt->tcp_ack = bpf_ntohl(tcp.ack);
 	return STEP_OK;
 }
 
@@ -62,6 +66,8 @@ static __always_inline int parse_udp(struct __sk_buff *skb, struct packet *pkt)
 	/* A first fragment's length is that of the whole datagram. */
 	if (len < sizeof(udp) || (len > pkt->l4_len && pkt->frag == FRAG_NONE))
 		return DROP_INVALID_PACKET;
+	pkt->payload_off = pkt->l4_off + sizeof(udp);
+	pkt->payload_len = len - sizeof(udp);
 	return STEP_OK;
 }
 

@@ -101,6 +101,7 @@ FATHOM_STEP judge(__u32 dir)
 	struct packet *pkt = packet_scratch();
 	struct policy_query query = { .key.direction = dir };
 	__u32 local, exact, prefix;
+	struct ipcache_entry *peer;
 	struct policy_entry *meta;
 	__u32 default_rule;
 	void *table;
@@ -113,7 +114,9 @@ FATHOM_STEP judge(__u32 dir)
 	pkt->match = MATCH_NONE;
 	pkt->flags &= ~(EVENT_F_POLICY | EVENT_F_LOCAL_HOST);
 
-	exact = identity_exact(pkt->tuple.remote);
+	peer = bpf_map_lookup_elem(&ipcache_exact, pkt->tuple.remote);
+	exact = peer ? peer->identity : 0;
+	pkt->l7_at_peer = peer && (peer->flags & IPCACHE_F_L7_HERE);
 	prefix = exact ? 0 : identity_of_prefix(pkt->tuple.remote);
 	pkt->remote_identity = exact ? exact : prefix ? prefix : IDENTITY_WORLD;
 

@@ -12,6 +12,7 @@
 #include "conntrack.h"
 #include "endpoint.h"
 #include "hairpin.h"
+#include "l7/enter.h"
 #include "ledger.h"
 #include "packet.h"
 #include "policy.h"
@@ -120,7 +121,7 @@ static __noinline int track_new(struct __sk_buff *skb, struct packet *pkt, struc
 	/* Picked up in its middle: when it began isn't known. */
 	if (pkt->tuple.proto != IPPROTO_TCP || pkt->progress == TCP_SYN)
 		entry.syn_us = now_ns() / 1000;
-	entry.tcp_flags[0] = pkt->progress;
+	entry.tcp_flags[0] = pkt->progress | l7_mark(pkt);
 	entry.flags = (pkt->dir == DIR_EGRESS ? CT_F_EGRESS : 0) |
 		      (hairpin_own(pkt) ? CT_F_OWN : 0) | verdict_flags(pkt, STEP_OK);
 	entry.match = pkt->match;

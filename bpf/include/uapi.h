@@ -31,6 +31,7 @@ typedef __u16 __sum16;
 /* enum bpf_map_type */
 #define BPF_MAP_TYPE_HASH            1
 #define BPF_MAP_TYPE_ARRAY           2
+#define BPF_MAP_TYPE_PROG_ARRAY      3
 #define BPF_MAP_TYPE_PERCPU_ARRAY    6
 #define BPF_MAP_TYPE_LRU_HASH        9
 #define BPF_MAP_TYPE_LRU_PERCPU_HASH 10

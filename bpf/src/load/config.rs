@@ -94,6 +94,10 @@ pub struct Sizes {
     pub fragments: u32,
     /// Rules whose denials are counted.
     pub rule_denials: u32,
+    /// Connections whose messages are read at once.
+    pub l7_connections: u32,
+    /// Requests that wait for their response, in buckets of four; a power of two.
+    pub l7_exchanges: u32,
 }
 
 impl Default for Sizes {
@@ -112,6 +116,8 @@ impl Default for Sizes {
             endpoints: 4096,
             fragments: 8192,
             rule_denials: 16 << 10,
+            l7_connections: 32 << 10,
+            l7_exchanges: 64 << 10,
         }
     }
 }
@@ -133,6 +139,8 @@ impl Sizes {
             endpoints: 256,
             fragments: 256,
             rule_denials: 1024,
+            l7_connections: 1024,
+            l7_exchanges: 4096,
         }
     }
 
@@ -151,6 +159,10 @@ impl Sizes {
             "endpoints" | "netns_endpoints" => self.endpoints,
             "fragments" => self.fragments,
             "rule_denials" => self.rule_denials,
+            "l7_conns" => self.l7_connections,
+            "l7_splits" => (self.l7_connections / 16).max(64),
+            "l7_held" => (self.l7_connections / 32).max(64),
+            "l7_exchanges" => self.l7_exchanges / 4,
             _ => return None,
         })
     }
@@ -194,6 +206,11 @@ impl LoadConfig {
         };
         ring("events_bytes", self.sizes.events_bytes)?;
         ring("drops_bytes", self.sizes.drops_bytes)?;
+        let exchanges = self.sizes.l7_exchanges;
+        if !exchanges.is_power_of_two() || !(4..=1 << 22).contains(&exchanges) {
+            let range = "a power of two, 4 to 4194304";
+            return Err(Error::Setting { name: "l7_exchanges", value: exchanges.into(), range });
+        }
         let sizes = &self.sizes;
         for (name, entries) in [
             ("conntrack", sizes.conntrack),
@@ -201,6 +218,7 @@ impl LoadConfig {
             ("backends", sizes.backends),
             ("affinity", sizes.affinity),
             ("sock_rev", sizes.sock_rev),
+            ("l7_connections", sizes.l7_connections),
             ("ipcache", sizes.ipcache),
             ("policies", sizes.policies),
             ("policy_entries", sizes.policy_entries),

@@ -9,7 +9,7 @@ mod verifier;
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use libbpf_rs::MapCore as _;
 use libbpf_rs::skel::{OpenSkel as _, Skel as _, SkelBuilder as _};
@@ -28,6 +28,7 @@ use crate::maps::Maps;
 use crate::probe::Features;
 use crate::ring::{FormerRings, Reader};
 use crate::skel::{FathomSkelBuilder, OpenFathomSkel};
+use crate::sys::map::RawMap;
 
 /// Programs and maps in the kernel.
 ///
@@ -107,6 +108,7 @@ impl Datapath {
             fds.remove(name).ok_or_else(missing).context(|| format!("find ring {name}"))
         };
         let (events, drops) = (ring("events")?, ring("drops")?);
+        let l7_programs = ring("l7_programs")?;
         let former =
             |ring| pins.as_ref().map_or_else(|| Ok(FormerRings::default()), |pins| pins.former(ring));
         let datapath = Self {
@@ -120,7 +122,24 @@ impl Datapath {
             lifetimes: tunables::lifetimes(&config.timeouts)?,
         };
         datapath.sweep_links()?;
+        datapath.place_l7(config.l7, l7_programs)?;
         Ok(datapath)
+    }
+
+    /// Puts the programs that read payloads where `from_pod` and `to_pod` find them, those of an
+    /// earlier process, which hang on the devices still, as well: they share map and scratch memory.
+    fn place_l7(&self, mode: L7Mode, table: OwnedFd) -> Result<()> {
+        let table = RawMap::new(table).context(|| "open l7_programs".into())?;
+        for (slot, program) in Program::L7 {
+            let key = slot.to_ne_bytes();
+            let placed = if mode == L7Mode::Off {
+                table.delete(&key).map(drop)
+            } else {
+                table.update(&key, &self.program(program).as_raw_fd().to_ne_bytes())
+            };
+            placed.context(|| format!("place {}", program.name()))?;
+        }
+        Ok(())
     }
 
     /// The tables.

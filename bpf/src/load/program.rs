@@ -17,11 +17,14 @@ pub enum Program {
     SockGetpeername6,
     /// Attached nowhere: what ended connections still had to say.
     Ended,
+    /// Attached nowhere, as those that follow: `from_pod` and `to_pod` go on in them.
+    L7Tcp,
+    L7Http1,
 }
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::FromPod,
         Self::ToPod,
         Self::SockConnect4,
@@ -33,7 +36,12 @@ impl Program {
         Self::SockGetpeername4,
         Self::SockGetpeername6,
         Self::Ended,
+        Self::L7Tcp,
+        Self::L7Http1,
     ];
+
+    /// The programs that read payloads, by their index in `l7_programs`.
+    pub(super) const L7: [(u32, Self); 2] = [(0, Self::L7Tcp), (2, Self::L7Http1)];
 
     /// Name of the C function.
     pub const fn name(self) -> &'static str {
@@ -49,6 +57,8 @@ impl Program {
             Self::SockGetpeername4 => "sock_getpeername4",
             Self::SockGetpeername6 => "sock_getpeername6",
             Self::Ended => "ended",
+            Self::L7Tcp => "l7_tcp",
+            Self::L7Http1 => "l7_http1",
         }
     }
 }

@@ -215,6 +215,12 @@ pub struct MapSizes {
     /// Rules whose denials are counted
     #[arg(long, env = "FATHOM_MAP_RULE_DENIALS", default_value_t = Sizes::default().rule_denials, value_name = "ENTRIES")]
     pub map_rule_denials: u32,
+    /// Connections whose messages are read at once
+    #[arg(long, env = "FATHOM_MAP_L7_CONNECTIONS", default_value_t = Sizes::default().l7_connections, value_name = "ENTRIES")]
+    pub map_l7_connections: u32,
+    /// Requests that wait for their response; a power of two
+    #[arg(long, env = "FATHOM_MAP_L7_EXCHANGES", default_value_t = Sizes::default().l7_exchanges, value_name = "ENTRIES")]
+    pub map_l7_exchanges: u32,
 }
 
 /// See [`Config::events`].
@@ -327,6 +333,8 @@ impl MapSizes {
             endpoints: self.map_endpoints,
             fragments: self.map_fragments,
             rule_denials: self.map_rule_denials,
+            l7_connections: self.map_l7_connections,
+            l7_exchanges: self.map_l7_exchanges,
         }
     }
 }

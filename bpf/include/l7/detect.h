@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * l7/detect.h: what a connection speaks, by its first bytes; ports say nothing.
+ *
+ * A beginning must be whole to count: HTTP/2 its preface, Kafka a length, an API
+ * and a version that go together, DNS a header that makes sense, HTTP/1 a method
+ * and a target (and then a request line that ends in a version, in http1.h). Who
+ * accepted the connection speaks first in HTTP/2 only, with SETTINGS.
+ */
+#ifndef FATHOM_L7_DETECT_H
+#define FATHOM_L7_DETECT_H
+
+#include "uapi.h"
+#include "config.h"
+#include "l7/state.h"
+#include "l7/window.h"
+
+/* Segments in which a beginning is looked for, once the first was missed. */
+#define L7_TRIES 16
+
+#define HTTP2_PREFACE_LEN 24
+#define HTTP2_PREFACE_0   0x5448202a20495250ULL /* "PRI * HT" */
+#define HTTP2_PREFACE_1   0x0a0d302e322f5054ULL /* "TP/2.0\r\n" */
+#define HTTP2_PREFACE_2   0x0a0d0a0d4d530a0dULL /* "\r\nSM\r\n\r\n" */
+
+/* RFC 9110 section 9.3, RFC 5789: eight bytes, the method and the space after it. */
+#define HTTP1_GET     0x0000000020544547ULL
+#define HTTP1_PUT     0x0000000020545550ULL
+#define HTTP1_HEAD    0x0000002044414548ULL
+#define HTTP1_POST    0x0000002054534f50ULL
+#define HTTP1_TRACE   0x0000204543415254ULL
+#define HTTP1_PATCH   0x0000204843544150ULL
+#define HTTP1_DELETE  0x00204554454c4544ULL
+#define HTTP1_CONNECT 0x205443454e4e4f43ULL
+#define HTTP1_OPTIONS 0x20534e4f4954504fULL
+
+#define L7_FIRST(word, bytes) ((word) & (~0ULL >> (64 - (bytes) * 8)))
+
+/* The method's number, and its length with the space in w->value; 0 = none of these. */
+static __always_inline __u32 http1_method(struct l7_work *w, __u32 at)
+{
+	__u64 word = l7_word(w, at);
+
+	w->value = 4;
+	if (L7_FIRST(word, 4) == HTTP1_GET)
+		return METHOD_GET;
+	if (L7_FIRST(word, 4) == HTTP1_PUT)
+		return METHOD_PUT;
+	w->value = 5;
+	if (L7_FIRST(word, 5) == HTTP1_HEAD)
+		return METHOD_HEAD;
+	if (L7_FIRST(word, 5) == HTTP1_POST)
+		return METHOD_POST;
+	w->value = 6;
+	if (L7_FIRST(word, 6) == HTTP1_TRACE)
+		return METHOD_TRACE;
+	if (L7_FIRST(word, 6) == HTTP1_PATCH)
+		return METHOD_PATCH;
+	w->value = 7;
+	if (L7_FIRST(word, 7) == HTTP1_DELETE)
+		return METHOD_DELETE;
+	w->value = 8;
+	if (word == HTTP1_CONNECT)
+		return METHOD_CONNECT;
+	if (word == HTTP1_OPTIONS)
+		return METHOD_OPTIONS;
+	return METHOD_OTHER;
+}
+
+#define HTTP1_METHOD_MAX 24
+
+/*
+ * A method of any name: capital letters, dash or underscore, then a space and
+ * what may begin a target. L7_MORE while it may still become one.
+ */
+static __always_inline int detect_http1(struct l7_work *w)
+{
+	__u32 left = l7_left(w), c, letters = 0;
+
+	w->state = 0;
+	for (__u32 i = 0; i < HTTP1_METHOD_MAX; i++) {
+		if (i >= left)
+			return L7_MORE;
+		c = l7_byte(w, w->at + i);
+		if (c == ' ') {
+			letters = i;
+			break;
+		}
+		if (!((c >= 'A' && c <= 'Z') || c == '-' || c == '_'))
+			return L7_LOST;
+	}
+	if (letters < 3)
+		return L7_LOST;
+	if (letters + 1 >= left)
+		return L7_MORE;
+	c = l7_byte(w, w->at + letters + 1);
+	if (c == '/' || c == '*' || c == 'h' || c == 'H')
+		return L7_NEXT;
+	/* CONNECT has an authority. */
+	return l7_word(w, w->at) == HTTP1_CONNECT && c > ' ' && c < 0x7f ? L7_NEXT : L7_LOST;
+}
+
+/* "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", as far as it is there. RFC 9113 section 3.4. */
+static __always_inline int detect_preface(struct l7_work *w)
+{
+	__u32 left = l7_left(w);
+	__u64 first = l7_word(w, w->at), mask;
+
+	mask = left >= 8 ? ~0ULL : ~0ULL >> ((8 - (left & 7)) * 8);
+	if ((first ^ HTTP2_PREFACE_0) & mask)
+		return L7_LOST;
+	if (left < HTTP2_PREFACE_LEN)
+		return L7_MORE;
+	if (l7_word(w, w->at + 8) != HTTP2_PREFACE_1 || l7_word(w, w->at + 16) != HTTP2_PREFACE_2)
+		return L7_LOST;
+	return L7_NEXT;
+}
+
+/* RFC 9113 section 4.1: type and length that go together, on a stream that may have them. */
+static __always_inline int http2_frame_plausible(__u32 len, __u32 type, __u32 stream, int client)
+{
+	if (len > (1 << 20) || type > 9 || stream >> 31)
+		return 0;
+	switch (type) {
+	case 0: /* DATA */
+	case 1: /* HEADERS */
+	case 9: /* CONTINUATION */
+		return stream && (stream & 1);
+	case 2: /* PRIORITY */
+		return stream && len == 5;
+	case 3: /* RST_STREAM */
+		return stream && len == 4;
+	case 4: /* SETTINGS */
+		return !stream && len % 6 == 0 && len <= 6 * 64;
+	case 6: /* PING */
+		return !stream && len == 8;
+	case 7: /* GOAWAY */
+		return !stream && len >= 8;
+	case 8: /* WINDOW_UPDATE */
+		return len == 4;
+	}
+	return 0; /* PUSH_PROMISE: nobody pushes any more */
+}
+
+/* A chain of frames that ends with the segment, or at least two of them. */
+static __always_inline int detect_frames(struct l7_work *w, int client)
+{
+	__u32 left = l7_left(w), rest = left + (w->len - w->taken), at = w->at, off = 0, chain = 0;
+
+	w->state = 0;
+	for (__u32 i = 0; i < 4; i++) {
+		__u32 len;
+
+		if (off == rest)
+			break;
+		if (off + 9 > left)
+			break;
+		len = l7_be32(w, at + off) >> 8;
+		if (!http2_frame_plausible(len, l7_byte(w, at + off + 3), l7_be32(w, at + off + 5),
+					   client))
+			return L7_LOST;
+		off += 9 + len;
+		chain += 1;
+	}
+	return chain && (off == rest || chain > 1) ? L7_NEXT : L7_LOST;
+}
+
+/* Newest version of each API known here, by its key; 0x80 = no such API. */
+#define KAFKA_APIS 93
+
+static const __u8 kafka_newest[128] = {
+	[0] = 13, [1] = 18, [2] = 11, [3] = 13, [4] = 7,  [5] = 4,  [6] = 8,  [7] = 3,  [8] = 10,
+	[9] = 10, [10] = 6, [11] = 9, [12] = 4, [13] = 5, [14] = 5, [15] = 6, [16] = 5, [17] = 1,
+	[18] = 5, [19] = 7, [20] = 6, [21] = 2, [22] = 6, [23] = 4, [24] = 5, [25] = 4, [26] = 5,
+	[27] = 2, [28] = 5, [29] = 3, [30] = 3, [31] = 3, [32] = 4, [33] = 2, [34] = 2, [35] = 4,
+	[36] = 2, [37] = 3, [38] = 3, [39] = 2, [40] = 2, [41] = 3, [42] = 2, [43] = 2, [44] = 1,
+	[45] = 1, [46] = 1, [47] = 0, [48] = 1, [49] = 1, [50] = 0, [51] = 0, [52] = 2, [53] = 1,
+	[54] = 1, [55] = 2, [56] = 3, [57] = 2, [58] = 0, [59] = 1, [60] = 2, [61] = 0, [62] = 4,
+	[63] = 1, [64] = 0, [65] = 0, [66] = 2, [67] = 0, [68] = 1, [69] = 1, [70] = 0, [71] = 0,
+	[72] = 0, [73] = 0, [74] = 1, [75] = 0, [76] = 1, [77] = 1, [78] = 2, [79] = 2, [80] = 1,
+	[81] = 0, [82] = 0, [83] = 0, [84] = 1, [85] = 1, [86] = 0, [87] = 0, [88] = 1, [89] = 0,
+	[90] = 0, [91] = 0, [92] = 0,
+};
+
+/* Size, API and version of a request go together; newer versions than are known get some room. */
+static __always_inline int kafka_plausible(__u32 size, __u32 api, __u32 version, __s32 client)
+{
+	__u64 key = api;
+
+	if (size < 10 || size > (100 << 20) || api >= KAFKA_APIS)
+		return 0;
+	L7_BOUND(key, 127);
+	if (version > kafka_newest[key] + 2)
+		return 0;
+	return client >= -1 && client <= 1024 && client + 10 <= (__s64)size;
+}
+
+/* Kafka protocol, request header: size, API key, version, correlation id, client id. */
+static __always_inline int detect_kafka(struct l7_work *w)
+{
+	__u32 left = l7_left(w), at = w->at;
+
+	if (left >= 2 && l7_be16(w, at) >= 0x0640)
+		return L7_LOST;
+	if (left >= 6 && l7_be16(w, at + 4) >= KAFKA_APIS)
+		return L7_LOST;
+	if (left < 14)
+		return L7_MORE;
+	return kafka_plausible(l7_be32(w, at), l7_be16(w, at + 4), l7_be16(w, at + 6),
+			       (__s16)l7_be16(w, at + 12))
+		       ? L7_NEXT
+		       : L7_LOST;
+}
+
+/*
+ * A question (RFC 1035 section 4.1.1): one of them, nothing that only answers have;
+ * a response with `response`.
+ */
+static __always_inline int dns_plausible(__u32 flags, __u32 questions, __u32 answers,
+					 __u32 authorities, __u32 additional, int response)
+{
+	__u32 opcode = (flags >> 11) & 15;
+
+	if (!!(flags & 0x8000) != response || (flags & 0x0040))
+		return 0;
+	if (opcode) /* status, notify, update: nothing that names are learnt from */
+		return 0;
+	if (response)
+		return questions <= 1 && answers < 4096 && authorities < 4096 && additional < 4096;
+	return !(flags & 0x068f) && questions >= 1 && questions <= 16 && !answers && !authorities &&
+	       additional <= 2;
+}
+
+/* The same over TCP: a length before each message. RFC 1035 section 4.2.2. */
+static __always_inline int detect_dns(struct l7_work *w, int response)
+{
+	__u32 left = l7_left(w), at = w->at, len = l7_be16(w, at);
+
+	if (left >= 2 && len < 12 + 5)
+		return L7_LOST;
+	if (left >= 6 && !dns_plausible(l7_be16(w, at + 4), response ? 0 : 1, 0, 0, 0, response))
+		return L7_LOST;
+	if (left < 14)
+		return L7_MORE;
+	return dns_plausible(l7_be16(w, at + 4), l7_be16(w, at + 6), l7_be16(w, at + 8),
+			     l7_be16(w, at + 10), l7_be16(w, at + 12), response)
+		       ? L7_NEXT
+		       : L7_LOST;
+}
+
+/* A TLS record with a ClientHello in it. RFC 8446 sections 5.1 and 4. */
+static __always_inline int detect_tls(struct l7_work *w)
+{
+	__u32 left = l7_left(w), at = w->at;
+
+	if (left >= 1 && l7_byte(w, at) != 22)
+		return L7_LOST;
+	if (left >= 2 && l7_byte(w, at + 1) != 3)
+		return L7_LOST;
+	if (left < 6)
+		return L7_MORE;
+	return l7_byte(w, at + 2) <= 4 && l7_be16(w, at + 3) >= 4 && l7_byte(w, at + 5) == 1
+		       ? L7_NEXT
+		       : L7_LOST;
+}
+
+/* "HTTP/1." */
+static __always_inline int detect_status(struct l7_work *w)
+{
+	__u32 left = l7_left(w);
+	__u64 word = l7_word(w, w->at), mask;
+
+	mask = left >= 7 ? ~0ULL >> 8 : ~0ULL >> ((8 - (left & 7)) * 8);
+	if ((word ^ 0x002e312f50545448ULL) & mask)
+		return L7_LOST;
+	return left < 7 ? L7_MORE : L7_NEXT;
+}
+
+/*
+ * Looks for a beginning at the window's. L7_NEXT with the protocol in w->found;
+ * L7_MORE: it may become one; L7_LOST: it is none; L7_DONE: wait for the other
+ * direction. `proto`: what the connection is known to speak, 0 = not known.
+ */
+FATHOM_STEP l7_detect(__u32 proto)
+{
+	struct l7_work *w = l7_scratch();
+	int got, more = 0;
+
+	if (!w || !l7_left(w))
+		return L7_DONE;
+	w->found = L7_DNS;
+	if ((!proto && (!w->index || !w->opened)) || proto == L7_DNS) {
+		got = detect_dns(w, w->index);
+		if (got == L7_NEXT)
+			return L7_NEXT;
+		more |= got == L7_MORE;
+	}
+	if (cfg_l7 != L7_MODE_ALL)
+		return more ? L7_MORE : L7_LOST;
+	w->found = L7_HTTP2;
+	if ((!proto || proto == L7_HTTP2) && !w->index) {
+		got = detect_preface(w);
+		if (got == L7_NEXT)
+			return L7_NEXT;
+		more |= got == L7_MORE;
+	}
+	if (proto == L7_HTTP2 || (!proto && (w->index || !w->opened))) {
+		if (l7_left(w) < 9 && (w->index || proto))
+			more |= l7_byte(w, w->at) == 0;
+		else if (detect_frames(w, !w->index) == L7_NEXT)
+			return L7_NEXT;
+	}
+	w->found = L7_HTTP1;
+	if (!proto || proto == L7_HTTP1) {
+		got = w->index ? detect_status(w) : detect_http1(w);
+		if (got == L7_NEXT)
+			return L7_NEXT;
+		more |= got == L7_MORE;
+	}
+	w->found = L7_TLS;
+	if (!proto && !w->index) {
+		got = detect_tls(w);
+		if (got == L7_NEXT)
+			return L7_NEXT;
+		more |= got == L7_MORE;
+	}
+	w->found = L7_KAFKA;
+	if ((!proto || proto == L7_KAFKA) && !w->index) {
+		got = detect_kafka(w);
+		if (got == L7_NEXT)
+			return L7_NEXT;
+		more |= got == L7_MORE;
+	}
+	/* Responses have nothing to know them by; a length that ends with the segment must do. */
+	if (proto == L7_KAFKA && w->index && l7_left(w) >= 8 &&
+	    l7_be32(w, w->at) + 4 == l7_left(w) + (w->len - w->taken))
+		return L7_NEXT;
+	return more ? L7_MORE : L7_LOST;
+}
+
+#endif /* FATHOM_L7_DETECT_H */

@@ -1,0 +1,550 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * l7/http1.h: HTTP/1.0 and 1.1 (RFC 9112), a line at a time.
+ *
+ *	START    a request or status line; an empty line before it is let pass
+ *	HEADERS  the lines that follow, to the empty one: there the record is written
+ *	CHUNK    the size of a chunk, which is then skipped with the line end behind it
+ *	TRAILERS after the last chunk
+ *
+ * How long a body is follows from RFC 9112 section 6.3: from the request's method
+ * and the status, then Transfer-Encoding, then Content-Length, else to the end.
+ */
+#ifndef FATHOM_L7_HTTP1_H
+#define FATHOM_L7_HTTP1_H
+
+#include "uapi.h"
+#include "l7/detect.h"
+#include "l7/exchange.h"
+#include "l7/record.h"
+#include "l7/state.h"
+#include "l7/tcp.h"
+#include "l7/window.h"
+
+#define H1_START    0
+#define H1_HEADERS  1
+#define H1_CHUNK    2
+#define H1_TRAILERS 3
+
+#define H1_BODY_NONE    0
+#define H1_BODY_LENGTH  1
+#define H1_BODY_CHUNKED 2
+#define H1_BODY_OTHER   3 /* a transfer coding that only the connection's end ends */
+#define H1_BODY_BROKEN  4 /* a Content-Length that is no number, or two that differ */
+
+#define H1_UPGRADE_NONE      0
+#define H1_UPGRADE_OTHER     1
+#define H1_UPGRADE_WEBSOCKET 2
+#define H1_UPGRADE_H2C       3
+
+/* Lower case, as far as header names need it. */
+#define H1_LOWER(word) ((word) | 0x2020202020202020ULL)
+
+/* Eight characters as l7_word reads them. */
+#define H1_WORD(a, b, c, d, e, f, g, h) \
+	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | \
+	 (__u64)(f) << 40 | (__u64)(g) << 48 | (__u64)(h) << 56)
+
+/* The window's first line feed from `from` on, before `to`: its place + 1, or 0. */
+FATHOM_STEP h1_line_end(__u32 from, __u32 to)
+{
+	struct l7_work *w = l7_scratch();
+
+	if (!w)
+		return 0;
+	for (__u32 i = 0; i < L7_CARRY / 8; i++) {
+		__u32 at = from + i * 8;
+		__u64 word, zero;
+
+		if (at >= to)
+			return 0;
+		word = l7_word(w, at) ^ 0x0a0a0a0a0a0a0a0aULL;
+		/* The lowest byte that is 0 has its top bit set, and none below it. */
+		zero = (word - 0x0101010101010101ULL) & ~word & 0x8080808080808080ULL;
+		if (!zero)
+			continue;
+		zero = ((zero & -zero) - 1) & 0x0101010101010101ULL;
+		at += (zero * 0x0101010101010101ULL) >> 56;
+		return at <= to ? at : 0;
+	}
+	return 0;
+}
+
+/* Past blanks, which OWS has few of. */
+static __always_inline __u32 h1_blanks(struct l7_work *w, __u32 at)
+{
+	for (__u32 i = 0; i < 8; i++) {
+		__u32 c = l7_byte(w, at);
+
+		if (c != ' ' && c != '\t')
+			break;
+		at += 1;
+	}
+	return at;
+}
+
+/* A decimal number from `at` to `end`; w->err says that it is none. */
+FATHOM_STEP h1_length(__u32 at, __u32 end)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_conn *conn;
+	struct l7_http1_dir *h;
+	__u32 digits = 0, blank = 0, broken = 0;
+	__u64 value = 0;
+
+	if (!w)
+		return 0;
+	conn = l7_conn_of(w);
+	if (!conn)
+		return 0;
+	h = &conn->dir[w->index & 1].http1;
+	for (__u32 i = 0; i < 24; i++) {
+		__u32 c;
+
+		if (at + i >= end)
+			break;
+		c = l7_byte(w, at + i);
+		if (c == ' ' || c == '\t') {
+			blank = 1;
+			continue;
+		}
+		if (c < '0' || c > '9' || blank || digits >= 18) {
+			broken = 1;
+			break;
+		}
+		value = value * 10 + (c - '0');
+		digits += 1;
+	}
+	if (end - at > 24 || !digits)
+		broken = 1;
+	if (h->body == H1_BODY_LENGTH && h->length != value)
+		broken = 1;
+	/* Transfer-Encoding overrides it (RFC 9112 section 6.3). */
+	if (h->body == H1_BODY_CHUNKED || h->body == H1_BODY_OTHER)
+		return 0;
+	h->body = broken ? H1_BODY_BROKEN : H1_BODY_LENGTH;
+	h->length = value;
+	return 0;
+}
+
+/* METHOD SP request-target SP HTTP/1.x; what is between `at` and `end`, which excludes the line end. */
+FATHOM_STEP h1_request_line(__u32 at, __u32 end, __u32 cut)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_conn *conn;
+	struct l7_http1_dir *h;
+	__u32 method, skip, target, c;
+
+	if (!w)
+		return L7_LOST;
+	conn = l7_conn_of(w);
+	if (!conn)
+		return L7_LOST;
+	h = &conn->dir[0].http1;
+	w->split.record.head.texts = 0;
+	l7_record_begin(w);
+	method = http1_method(w, at);
+	skip = w->value;
+	if (!method) {
+		w->found = 0;
+		for (__u32 i = 0; i < HTTP1_METHOD_MAX; i++) {
+			c = l7_byte(w, at + i);
+			if (c == ' ') {
+				w->found = i;
+				break;
+			}
+			/* RFC 9110 section 5.6.2: a token */
+			if (c < '!' || c > 'z')
+				return L7_LOST;
+		}
+		skip = w->found;
+		if (!skip)
+			return L7_LOST;
+		l7_text(TEXT_METHOD, at, skip, 0);
+		skip += 1;
+	}
+	target = at + skip;
+	h->version = 11;
+	if (!cut) {
+		__u64 version;
+
+		if (end < target + 10)
+			return L7_LOST;
+		version = l7_word(w, end - 8);
+		/* "HTTP/1." and the minor version */
+		if (L7_FIRST(version, 7) != H1_WORD('H', 'T', 'T', 'P', '/', '1', '.', 0) ||
+		    l7_byte(w, end - 9) != ' ')
+			return L7_LOST;
+		c = version >> 56;
+		if (c != '0' && c != '1')
+			return L7_LOST;
+		h->version = 10 + (c - '0');
+		end -= 9;
+	}
+	if (end <= target)
+		return L7_LOST;
+	w->split.record.head.method = method;
+	w->split.record.head.version = h->version;
+	l7_text(TEXT_PATH | (cut ? TEXT_F_TRUNCATED << 8 : 0), target, end - target, 0);
+	h->method = method;
+	h->body = H1_BODY_NONE;
+	h->length = 0;
+	h->upgrade = H1_UPGRADE_NONE;
+	return L7_NEXT;
+}
+
+/* HTTP/1.x SP status SP reason */
+FATHOM_STEP h1_status_line(__u32 at, __u32 end)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_conn *conn;
+	struct l7_http1_dir *h;
+	__u32 a, b, c, minor;
+	__u64 word;
+
+	if (!w)
+		return L7_LOST;
+	conn = l7_conn_of(w);
+	if (!conn)
+		return L7_LOST;
+	h = &conn->dir[1].http1;
+	if (end < at + 12)
+		return L7_LOST;
+	word = l7_word(w, at);
+	if (L7_FIRST(word, 7) != H1_WORD('H', 'T', 'T', 'P', '/', '1', '.', 0) ||
+	    l7_byte(w, at + 8) != ' ')
+		return L7_LOST;
+	minor = word >> 56;
+	a = l7_byte(w, at + 9) - '0';
+	b = l7_byte(w, at + 10) - '0';
+	c = l7_byte(w, at + 11) - '0';
+	if ((minor != '0' && minor != '1') || a < 1 || a > 9 || b > 9 || c > 9)
+		return L7_LOST;
+	l7_record_begin(w);
+	h->version = 10 + (minor - '0');
+	h->status = a * 100 + b * 10 + c;
+	h->body = H1_BODY_NONE;
+	h->length = 0;
+	h->upgrade = H1_UPGRADE_NONE;
+	w->split.record.head.version = h->version;
+	w->split.record.head.status = h->status;
+	w->split.record.head.flags |= L7_F_STATUS;
+	return L7_NEXT;
+}
+
+/* Which transfer coding is the last one: only that counts. */
+static __always_inline void h1_transfer_encoding(struct l7_work *w, struct l7_http1_dir *h,
+						 __u32 at, __u32 end)
+{
+	h->body = H1_BODY_OTHER;
+	if (end >= at + 7 &&
+	    H1_LOWER(l7_word(w, end - 8)) >> 8 == H1_WORD('c', 'h', 'u', 'n', 'k', 'e', 'd', 0))
+		h->body = H1_BODY_CHUNKED;
+}
+
+static __always_inline __u8 h1_upgrade(struct l7_work *w, __u32 at, __u32 end)
+{
+	__u64 word = H1_LOWER(l7_word(w, at));
+
+	if (end == at + 9 && word == H1_WORD('w', 'e', 'b', 's', 'o', 'c', 'k', 'e'))
+		return H1_UPGRADE_WEBSOCKET;
+	if (end == at + 3 &&
+	    L7_FIRST(word, 3) == L7_FIRST(H1_WORD('h', '2', 'c', 0, 0, 0, 0, 0), 3))
+		return H1_UPGRADE_H2C;
+	return H1_UPGRADE_OTHER;
+}
+
+/* A header line: what framing, names and traces need of it. */
+FATHOM_STEP h1_header(__u32 at, __u32 end, __u32 cut)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_conn *conn;
+	struct l7_http1_dir *h;
+	__u64 first, second;
+	__u32 value;
+
+	if (!w)
+		return 0;
+	first = H1_LOWER(l7_word(w, at));
+	if (L7_FIRST(first, 5) == L7_FIRST(H1_WORD('h', 'o', 's', 't', ':', 0, 0, 0), 5)) {
+		value = h1_blanks(w, at + 5);
+		if (!w->index && end > value)
+			l7_text(TEXT_HOST | (cut ? TEXT_F_TRUNCATED << 8 : 0), value, end - value,
+				0);
+		return 0;
+	}
+	conn = l7_conn_of(w);
+	if (!conn)
+		return 0;
+	h = &conn->dir[w->index & 1].http1;
+	if (first == H1_WORD('c', 'o', 'n', 't', 'e', 'n', 't', '-')) {
+		second = H1_LOWER(l7_word(w, at + 8));
+		if (L7_FIRST(second, 7) ==
+		    L7_FIRST(H1_WORD('l', 'e', 'n', 'g', 't', 'h', ':', 0), 7))
+			h1_length(h1_blanks(w, at + 15), end);
+		return 0;
+	}
+	if (first == H1_WORD('t', 'r', 'a', 'n', 's', 'f', 'e', 'r')) {
+		second = H1_LOWER(l7_word(w, at + 8));
+		if (second == H1_WORD('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n') &&
+		    (l7_be16(w, at + 16) | 0x2020) == (('g' << 8) | ':'))
+			h1_transfer_encoding(w, h, at + 18, end);
+		return 0;
+	}
+	if (first == H1_WORD('u', 'p', 'g', 'r', 'a', 'd', 'e', ':')) {
+		value = h1_blanks(w, at + 8);
+		h->upgrade = h1_upgrade(w, value, end);
+		if (w->index && h->status == 101 && end > value)
+			l7_text(TEXT_UPGRADE, value, end - value, 0);
+		return 0;
+	}
+	if (first == H1_WORD('t', 'r', 'a', 'c', 'e', 'p', 'a', 'r')) {
+		second = H1_LOWER(l7_word(w, at + 8));
+		if (L7_FIRST(second, 4) == L7_FIRST(H1_WORD('e', 'n', 't', ':', 0, 0, 0, 0), 4)) {
+			value = h1_blanks(w, at + 12);
+			if (end > value)
+				l7_text(TEXT_TRACEPARENT, value, end - value, 0);
+		}
+	}
+	return 0;
+}
+
+/* The end of a request's header section. */
+FATHOM_STEP h1_request(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_exchange *x;
+	struct l7_conn *conn;
+	struct l7_dir *d;
+
+	if (!w)
+		return L7_LOST;
+	conn = l7_conn_of(w);
+	if (!conn)
+		return L7_LOST;
+	d = &conn->dir[0];
+	w->split.record.head.proto = L7_HTTP1;
+	w->split.record.head.exchange = d->count;
+	if (conn->flags & L7C_JOINED)
+		w->split.record.head.flags |= L7_F_JOINED;
+	x = l7_exchange_add(conn->id, d->count, w->now);
+	if (x)
+		x->method = d->http1.method;
+	d->count += 1;
+	l7_emit(skb, L7_TYPE_REQUEST);
+	d->state = H1_START;
+	if (d->http1.body == H1_BODY_CHUNKED) {
+		d->state = H1_CHUNK;
+	} else if (d->http1.body == H1_BODY_LENGTH) {
+		w->value = 0;
+		l7_skip(w, d, d->http1.length);
+	} else if (d->http1.body != H1_BODY_NONE) {
+		/* Where the next request begins can't be known: such a request is to be refused. */
+		return L7_LOST;
+	}
+	return L7_NEXT;
+}
+
+/* The end of a response's header section. */
+FATHOM_STEP h1_response(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_exchange *x;
+	struct l7_conn *conn;
+	struct l7_dir *d;
+	__u32 method = METHOD_OTHER, status, step = L7_NEXT;
+
+	if (!w)
+		return L7_LOST;
+	conn = l7_conn_of(w);
+	if (!conn)
+		return L7_LOST;
+	d = &conn->dir[1];
+	status = d->http1.status;
+	d->state = H1_START;
+	if (status < 200 && status != 101)
+		return L7_NEXT;
+
+	w->split.record.head.proto = L7_HTTP1;
+	w->split.record.head.exchange = d->count;
+	x = l7_exchange_find(conn->id, d->count);
+	d->count += 1;
+	if (x) {
+		method = x->method;
+		w->split.record.head.latency_ns = l7_since(d->http1.began_ns, x->request_ns);
+		w->split.record.head.duration_ns = l7_since(w->now, x->request_ns);
+		l7_exchange_drop(x);
+	} else {
+		w->split.record.head.flags |= L7_F_UNMATCHED;
+		ledger_count(LEDGER_L7_UNMATCHED);
+	}
+	if (conn->flags & L7C_JOINED)
+		w->split.record.head.flags |= L7_F_JOINED;
+	if (conn->flags & L7C_FIRST) {
+		conn->flags &= ~L7C_FIRST;
+		if (conn->handshake_us) {
+			w->split.record.head.flags |= L7_F_FIRST;
+			w->handshake_us = conn->handshake_us;
+		}
+	}
+
+	if (status == 101) {
+		w->split.record.head.flags |= L7_F_UPGRADED;
+		step = L7_OVER;
+		if (d->http1.upgrade == H1_UPGRADE_WEBSOCKET)
+			step = L7_GOTO;
+		else if (d->http1.upgrade == H1_UPGRADE_H2C)
+			step = L7_GOTO;
+	} else if (method == METHOD_CONNECT && status < 300) {
+		w->split.record.head.flags |= L7_F_UPGRADED;
+		step = L7_OVER;
+	}
+	l7_emit(skb, L7_TYPE_RESPONSE);
+	if (step == L7_OVER)
+		return L7_OVER;
+	if (step == L7_GOTO) {
+		__u32 h2c = d->http1.upgrade == H1_UPGRADE_H2C;
+
+		conn->proto = h2c ? L7_HTTP2 : L7_WEBSOCKET;
+		__builtin_memset(&conn->dir[0].http1, 0, sizeof(conn->dir[0].http1));
+		__builtin_memset(&conn->dir[1].http1, 0, sizeof(conn->dir[1].http1));
+		conn->dir[0].state = 0;
+		conn->dir[1].state = 0;
+		conn->dir[0].count = 0;
+		conn->dir[1].count = 0;
+		return L7_GOTO;
+	}
+	if (method == METHOD_HEAD || status == 204 || status == 304)
+		return L7_NEXT;
+	if (d->http1.body == H1_BODY_CHUNKED) {
+		d->state = H1_CHUNK;
+	} else if (d->http1.body == H1_BODY_LENGTH) {
+		l7_skip(w, d, d->http1.length);
+	} else {
+		/* Nothing said how long it is, or what said so was broken: to the end. */
+		l7_skip(w, d, L7_SKIP_ALL);
+	}
+	return L7_NEXT;
+}
+
+/* chunk-size [ chunk-ext ]; what follows of it is skipped. RFC 9112 section 7.1 */
+FATHOM_STEP h1_chunk(__u32 at, __u32 end)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_conn *conn;
+	struct l7_dir *d;
+	__u32 digits = 0;
+	__u64 size = 0;
+
+	if (!w)
+		return L7_LOST;
+	conn = l7_conn_of(w);
+	if (!conn)
+		return L7_LOST;
+	d = &conn->dir[w->index & 1];
+	for (__u32 i = 0; i < 16; i++) {
+		__u32 c = l7_byte(w, at + i), value;
+
+		if (at + i >= end)
+			break;
+		if (c >= '0' && c <= '9')
+			value = c - '0';
+		else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
+			value = (c | 0x20) - 'a' + 10;
+		else if (c == ';' || c == ' ' || c == '\t')
+			break;
+		else
+			return L7_LOST;
+		size = size << 4 | value;
+		digits += 1;
+	}
+	if (!digits || digits > 15)
+		return L7_LOST;
+	if (!size) {
+		d->state = H1_TRAILERS;
+		return L7_NEXT;
+	}
+	/* The line end behind it is passed with it: two bytes, for nobody sends one. */
+	l7_skip(w, d, size + 2);
+	return L7_NEXT;
+}
+
+/* One line. */
+FATHOM_STEP h1_step(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_conn *conn;
+	struct l7_dir *d;
+	__u32 at, end, next, left, cut = 0;
+	int got;
+
+	if (!w)
+		return L7_LOST;
+	conn = l7_conn_of(w);
+	if (!conn)
+		return L7_LOST;
+	d = &conn->dir[w->index & 1];
+	at = w->at;
+	left = l7_left(w);
+	if (d->state == H1_START && w->index && !d->http1.began_ns)
+		d->http1.began_ns = w->now;
+	next = h1_line_end(at, at + (left > L7_CARRY ? L7_CARRY : left));
+	if (!next) {
+		if (left < L7_CARRY)
+			return L7_MORE;
+		if (d->flags & L7D_LONG) {
+			w->at = at + L7_CARRY - 8;
+			return L7_NEXT;
+		}
+		/* Longer than is looked at: its beginning counts, the rest is passed over. */
+		next = at + L7_CARRY - 8;
+		end = next;
+		cut = 1;
+	} else {
+		end = next - 1;
+		if (end > at && l7_byte(w, end - 1) == '\r')
+			end -= 1;
+	}
+	w->at = next;
+	if (d->flags & L7D_LONG) {
+		if (!cut)
+			d->flags &= ~L7D_LONG;
+		return L7_NEXT;
+	}
+	if (cut)
+		d->flags |= L7D_LONG;
+
+	switch (d->state) {
+	case H1_START:
+		if (end == at)
+			return L7_NEXT;
+		if (w->index) {
+			got = h1_status_line(at, end);
+			/* The time of an empty line before it doesn't count, nor that of an interim response. */
+		} else {
+			got = h1_request_line(at, end, cut);
+		}
+		if (got)
+			return got;
+		d->state = H1_HEADERS;
+		return L7_NEXT;
+	case H1_HEADERS:
+		if (end > at) {
+			h1_header(at, end, cut);
+			return L7_NEXT;
+		}
+		got = w->index ? h1_response(skb) : h1_request(skb);
+		if (w->index)
+			d->http1.began_ns = 0;
+		return got;
+	case H1_CHUNK:
+		return h1_chunk(at, end);
+	case H1_TRAILERS:
+		if (end == at)
+			d->state = H1_START;
+		return L7_NEXT;
+	}
+	return L7_LOST;
+}
+
+#endif /* FATHOM_L7_HTTP1_H */

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * l7/state.h: what is remembered of a connection whose messages are read, and the
+ * scratch memory a packet's bytes are read in.
+ *
+ *	l7_conns      a connection: who its ends are, how far each direction was read
+ *	l7_splits     the pieces of a message that the end of a packet cut through
+ *	l7_held       segments that came before their turn
+ *	l7_exchanges  requests that wait for their response
+ *	l7_work       per CPU: the packet at hand
+ *
+ * Everything a loop carries lives in maps, for the reason given in packet.h.
+ */
+#ifndef FATHOM_L7_STATE_H
+#define FATHOM_L7_STATE_H
+
+#include "uapi.h"
+#include "maps.h"
+#include "packet.h"
+
+/* Which program reads on: index into l7_programs. */
+#define L7_PROG_TCP   0 /* sequence, beginnings, ends */
+#define L7_PROG_UDP   1
+#define L7_PROG_HTTP1 2
+#define L7_PROG_HTTP2 3
+#define L7_PROG_DNS   4 /* over TCP */
+#define L7_PROG_KAFKA 5
+#define L7_PROG_TLS   6
+#define L7_PROG_WS    7
+#define L7_PROGRAMS   8
+
+#define L7_WINDOW 4096 /* bytes of the stream that a parser sees at once */
+#define L7_LOAD   1536 /* of these, loaded at once */
+#define L7_CARRY  1024 /* bytes of a cut unit that are kept for the next packet */
+#define L7_HELD   4    /* early segments kept per direction */
+#define L7_EARLY  2048 /* bytes kept of one */
+
+#define L7_SKIP_ALL (~0ULL) /* until the connection ends */
+
+/* l7_dir.flags */
+#define L7D_STARTED (1 << 0) /* `next` is known */
+#define L7D_LOST    (1 << 1) /* bytes were missed: the thread is looked for at segments' beginnings */
+#define L7D_LONG    (1 << 2) /* in a line longer than is kept */
+#define L7D_DRAFT   (1 << 3) /* the record begun is in l7_splits */
+#define L7D_FIN     (1 << 4)
+
+struct l7_http1_dir {
+	__u64 length;   /* of the body, by its Content-Length */
+	__u64 began_ns; /* when the response's first byte came */
+	__u8 body;      /* H1_BODY_* */
+	__u8 method;
+	__u16 status;
+	__u8 version;
+	__u8 upgrade; /* H1_UPGRADE_* */
+	__u8 pad[2];
+};
+
+struct l7_http2_dir {
+	__u64 began_ns;
+	__u32 frame;  /* bytes of the frame's payload that are still to come */
+	__u32 block;  /* of these, of a header block's fragment */
+	__u32 stream; /* the header block's, or the frame's */
+	__u32 value;  /* bytes of a name or value that are still to pass */
+	__u8 type;    /* of the frame */
+	__u8 flags;   /* of the frame; END_STREAM of the block's first */
+	__u8 pad_len;
+	__u8 stage;  /* of the header field */
+	__u8 name;   /* of the header field */
+	__u8 insert; /* the field goes into the dynamic table */
+	__u8 kind;   /* what the header block is */
+	__u8 grpc;
+	__u16 status;
+	__u16 code;
+	__u8 method;
+	__u8 seen;    /* fields of the block that were there */
+	__u8 carry;   /* bytes of `head` */
+	__u8 head[9]; /* a frame's header that is not all here */
+	__u8 field;   /* bytes are carried over of a field, not of a frame's header */
+	__u8 pad[3];
+};
+
+struct l7_other_dir {
+	__u32 left; /* TLS: of the handshake; WebSocket: of the frame; DNS: of the message */
+	__u32 part; /* TLS: of the part being read */
+	__u32 frames;
+	__u8 stage;
+	__u8 pad[3];
+};
+
+/* One direction of a connection. */
+struct l7_dir {
+	__u64 skip;  /* bytes of a body still to pass, or L7_SKIP_ALL */
+	__u32 next;  /* sequence number of the first byte not taken yet */
+	__u32 count; /* HTTP/1: messages begun; HTTP/2: insertions into the dynamic table */
+	__u16 carry; /* bytes kept in l7_splits */
+	__u8 state;  /* the parser's own; 0 = at the beginning of a message */
+	__u8 flags;  /* L7D_* */
+	__u8 tries;  /* segments in which no beginning was found */
+	__u8 held;   /* early segments kept */
+	__u16 held_len[L7_HELD]; /* 0 = free */
+	__u16 pad;
+	__u32 held_seq[L7_HELD];
+	union {
+		struct l7_http1_dir http1;
+		struct l7_http2_dir http2;
+		struct l7_other_dir other;
+	};
+};
+
+/* l7_conn.flags */
+#define L7C_JOINED (1 << 0) /* seen from its middle on */
+#define L7C_FIRST  (1 << 1) /* no response was told yet */
+#define L7C_OVER   (1 << 2) /* speaks what isn't read any more */
+
+/* A connection whose bytes are read; key: struct tuple. Index 0 is who opened it. */
+struct l7_conn {
+	__u64 id; /* unique on this node */
+	__u32 handshake_us;
+	__u8 proto; /* enum l7_protocol */
+	__u8 flags; /* L7C_* */
+	__u16 pad;
+	struct l7_dir dir[2];
+};
+
+/* A request that waits for its response, or a stream that goes on. */
+#define L7X_GRPC     (1 << 0)
+#define L7X_ANSWERED (1 << 1) /* latency_ns is known */
+#define L7X_CONNECT  (1 << 2)
+
+struct l7_exchange {
+	__u64 conn;       /* 0 = free */
+	__u64 request_ns; /* the last byte of the request's headers */
+	__u64 latency_ns;
+	__u64 sampled_ns; /* when counts were told last */
+	__u32 id;
+	__u16 status;
+	__u16 code; /* Kafka: API key */
+	__u32 messages[2];
+	__u32 left[2]; /* bytes of a gRPC message still to pass */
+	__u32 part[2]; /* its length as far as it was read */
+	__u8 got[2];   /* bytes of the prefix that were read */
+	__u8 method;
+	__u8 flags;    /* L7X_* */
+	__u16 version; /* Kafka */
+	__u16 pad;
+	__u64 bytes[2];
+};
+
+#define L7_WAYS 4
+
+struct l7_bucket {
+	struct bpf_spin_lock lock;
+	__u32 pad;
+	struct l7_exchange way[L7_WAYS];
+};
+
+/* A record as it grows: struct event, struct l7_head and texts, in one piece. */
+struct l7_record {
+	struct event event;
+	struct l7_head head;
+	__u8 texts[L7_RECORD_MAX - sizeof(struct event) - sizeof(struct l7_head)];
+};
+
+/* What the end of a packet cut through. */
+struct l7_split {
+	__u8 carry[L7_CARRY];
+	struct l7_record record;
+};
+
+struct l7_split_key {
+	__u64 conn;
+	__u32 index;
+	__u32 pad;
+};
+
+struct l7_early_key {
+	__u64 conn;
+	__u32 index;
+	__u32 slot;
+};
+
+/* Where the window's bytes come from. */
+#define L7_FROM_PACKET 0
+#define L7_FROM_HELD   1 /* all of it is in the window already */
+
+struct l7_work {
+	/* the packet, filled in by l7/enter.h */
+	struct tuple tuple;
+	__u8 saddr[16];
+	__u8 daddr[16];
+	__be16 sport;
+	__be16 dport;
+	__u32 remote_identity;
+	__u32 rule_id;
+	__u32 service_id;
+	__u32 ifindex;
+	__u32 off; /* of the payload */
+	__u32 len; /* of the payload */
+	__u32 seq;
+	__u32 ack;
+	__u32 handshake_us;
+	__u16 flags; /* EVENT_F_* */
+	__u8 match;
+	__u8 dir;
+	__u8 family;
+	__u8 proto;
+	__u8 tcp_flags;
+	__u8 index;  /* 0 = from who opened the connection */
+	__u8 over;   /* the connection ends with this packet */
+	__u8 source; /* L7_FROM_* */
+	__u8 rounds; /* tail calls of a parser to itself */
+	__u8 opened; /* conntrack saw the connection's beginning */
+	__u64 now;
+	__u64 conn; /* id */
+
+	/* the window: b[at..n) are the next bytes of the stream, `taken` bytes of the payload were loaded */
+	__u32 at;
+	__u32 n;
+	__u32 taken;
+
+	/* results of global functions: they return scalars */
+	__u32 found;
+	__u32 value;
+	__u32 out; /* bytes decoded */
+	__u32 err;
+
+	__u64 serial; /* of this CPU's connections */
+	__u32 text;   /* bytes of texts so far */
+	__u32 state;  /* of loops */
+	struct l7_conn fresh;
+	struct l7_split split;
+	__u8 slack[2048]; /* what a masked length may reach past the record */
+	__u8 b[L7_WINDOW + 64];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct l7_work);
+} l7_work FATHOM_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 32 * 1024);
+	__type(key, struct tuple);
+	__type(value, struct l7_conn);
+} l7_conns FATHOM_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 2048);
+	__type(key, struct l7_split_key);
+	__type(value, struct l7_split);
+} l7_splits FATHOM_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct l7_early_key);
+	__type(value, __u8[L7_EARLY]);
+} l7_held FATHOM_MAP;
+
+/* Four ways: the bucket of an exchange holds it or has given its place to a newer one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 16 * 1024); /* a power of two */
+	__type(key, __u32);
+	__type(value, struct l7_bucket);
+} l7_exchanges FATHOM_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, L7_PROGRAMS);
+	__type(key, __u32);
+	__type(value, __u32);
+} l7_programs FATHOM_MAP;
+
+static __always_inline struct l7_work *l7_scratch(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&l7_work, &zero);
+}
+
+#endif /* FATHOM_L7_STATE_H */

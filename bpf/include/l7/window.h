@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * l7/window.h: the bytes of a stream as a parser sees them.
+ *
+ * A packet's payload is looked at through a window: what the packet before left
+ * over, then as much of this one as a load takes. A parser takes whole units from
+ * `at`; if one isn't all there it asks for more (L7_MORE): the window moves on
+ * within the packet, or what is left is kept for the next packet. No unit that a
+ * parser insists on is longer than L7_CARRY, and what it only counts it skips.
+ */
+#ifndef FATHOM_L7_WINDOW_H
+#define FATHOM_L7_WINDOW_H
+
+#include "uapi.h"
+#include "l7/state.h"
+
+/*
+ * An index that the verifier of every kernel believes: a mask on a 64-bit copy
+ * right before its use, out of clang's sight, which would drop it as redundant.
+ */
+#define L7_BOUND(x, mask) asm volatile("%0 &= %1" : "+r"(x) : "i"(mask))
+
+/* A helper's length of 1..size, size a power of two. */
+#define L7_LENGTH(x, size) asm volatile("%0 += -1; %0 &= %1; %0 += 1" : "+r"(x) : "i"((size) - 1))
+
+/* What a step of a parser says. */
+#define L7_NEXT 0 /* a unit was taken */
+#define L7_MORE 1 /* the next one isn't all in the window */
+#define L7_DONE 2 /* nothing is left of the packet */
+#define L7_LOST 3 /* this isn't the protocol, or not its valid form */
+#define L7_OVER 4 /* from here on nothing is read */
+#define L7_GOTO 5 /* another parser goes on: conn->proto has changed */
+
+static __always_inline __u8 l7_byte(const struct l7_work *w, __u32 at)
+{
+	__u64 i = at;
+
+	L7_BOUND(i, L7_WINDOW - 1);
+	return w->b[i];
+}
+
+/* Eight bytes from `at` on, the first one lowest. */
+static __always_inline __u64 l7_word(const struct l7_work *w, __u32 at)
+{
+	__u64 i = at;
+
+	L7_BOUND(i, L7_WINDOW - 1);
+	return *(const __u64 *)&w->b[i];
+}
+
+static __always_inline __u32 l7_be16(const struct l7_work *w, __u32 at)
+{
+	__u64 i = at;
+
+	L7_BOUND(i, L7_WINDOW - 1);
+	return bpf_ntohs(*(const __be16 *)&w->b[i]);
+}
+
+static __always_inline __u32 l7_be32(const struct l7_work *w, __u32 at)
+{
+	__u64 i = at;
+
+	L7_BOUND(i, L7_WINDOW - 1);
+	return bpf_ntohl(*(const __be32 *)&w->b[i]);
+}
+
+static __always_inline __u32 l7_left(const struct l7_work *w)
+{
+	return w->n - w->at;
+}
+
+/* Loads the window from `at` on; what it holds before that is forgotten. 0 = nothing more came. */
+FATHOM_STEP l7_refill(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	__u32 left, off, rest;
+	__u64 size;
+
+	if (!w)
+		return 0;
+	left = w->n - w->at;
+	if (left > w->taken || w->source != L7_FROM_PACKET)
+		return 0;
+	rest = w->len - (w->taken - left);
+	if (!rest || rest == left)
+		return 0;
+	off = w->off + (w->taken - left);
+	size = rest > L7_LOAD ? L7_LOAD : rest;
+	if (size <= left)
+		return 0;
+	L7_LENGTH(size, 2048);
+	if (bpf_skb_load_bytes(skb, off, w->b, size))
+		return 0;
+	w->taken += size - left;
+	w->at = 0;
+	w->n = size;
+	return 1;
+}
+
+/* Passes over `k` bytes; what goes beyond the packet is left to the next ones. */
+static __always_inline void l7_skip(struct l7_work *w, struct l7_dir *d, __u64 k)
+{
+	__u32 left = w->n - w->at, rest;
+
+	if (k <= left) {
+		w->at += k;
+		return;
+	}
+	w->at = w->n;
+	rest = w->len - w->taken;
+	if (k == L7_SKIP_ALL) {
+		w->taken = w->len;
+		d->skip = L7_SKIP_ALL;
+		return;
+	}
+	k -= left;
+	if (k <= rest) {
+		w->taken += k;
+		return;
+	}
+	w->taken = w->len;
+	d->skip = k - rest;
+}
+
+static __always_inline int l7_at_end(const struct l7_work *w)
+{
+	return w->at == w->n && w->taken == w->len;
+}
+
+#endif /* FATHOM_L7_WINDOW_H */

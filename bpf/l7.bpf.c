@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * l7.bpf.c: what packets carry: messages of application protocols.
+ *
+ * Hooks: none of their own. pod.bpf.c comes here by tail call with packets that may
+ * pass and whose connection is read; whatever happens here, the packet passes.
+ * Kernel 5.10; on arm64 tail calls beside subprograms need 6.0.
+ *
+ * One program per protocol, because each is verified by itself; they share the
+ * scratch memory that says how far the packet was read. A parser is a step that
+ * takes one unit (a line, a frame, a field), run in a loop of bounded length, which
+ * begins anew by a tail call to itself.
+ *
+ * Rejected: dynptrs and bpf_loop, which old kernels lack and which cost more per
+ * byte; parsing in user space from copies, which a lost record would desynchronise.
+ */
+#include "uapi.h"
+#include "l7/detect.h"
+#include "l7/http1.h"
+#include "l7/tcp.h"
+
+char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";
+
+#define L7_STEPS  64 /* units per run */
+#define L7_ROUNDS 24 /* runs per packet */
+
+/*
+ * Runs the steps of one parser. What it says about the packet's end: L7_MORE and
+ * L7_DONE are the good ones.
+ */
+#define L7_RUN(skb, step, again) \
+	({ \
+		int _got = L7_NEXT; \
+		for (__u32 _i = 0; _i < L7_STEPS; _i++) { \
+			if (w->at == w->n && !l7_refill(skb)) { \
+				_got = L7_DONE; \
+				break; \
+			} \
+			_got = step(skb); \
+			if (_got == L7_MORE && l7_refill(skb)) \
+				_got = L7_NEXT; \
+			if (_got != L7_NEXT) \
+				break; \
+		} \
+		if (_got == L7_NEXT && w->rounds < L7_ROUNDS) { \
+			w->rounds += 1; \
+			bpf_tail_call(skb, &l7_programs, again); \
+		} \
+		_got; \
+	})
+
+/* What is left to do when a parser has stopped. */
+static __noinline int l7_stopped(struct __sk_buff *skb, int got, __u32 draft)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_conn *conn;
+	struct l7_dir *d;
+
+	if (!w)
+		return 0;
+	conn = l7_conn_of(w);
+	if (!conn)
+		return 0;
+	d = &conn->dir[w->index & 1];
+	switch (got) {
+	case L7_MORE:
+	case L7_DONE:
+		if (d->carry || draft || w->at != w->n || (d->flags & L7D_DRAFT))
+			l7_keep(draft);
+		return 1;
+	case L7_OVER:
+		l7_drop(w);
+		return 0;
+	case L7_GOTO:
+		d->carry = 0;
+		d->flags &= ~L7D_DRAFT;
+		return 2;
+	case L7_LOST:
+		ledger_count(LEDGER_L7_MALFORMED);
+		l7_drop(w);
+		return 0;
+	}
+	/* Out of rounds: more units in one packet than are read. */
+	l7_lose(d);
+	return 1;
+}
+
+SEC("tc")
+int l7_tcp(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_conn *conn;
+	struct l7_dir *d;
+
+	if (!w)
+		return TC_ACT_UNSPEC;
+	if ((w->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
+		if (w->index)
+			l7_open(0);
+		return TC_ACT_UNSPEC;
+	}
+	conn = l7_conn_of(w);
+	if (!conn) {
+		if (!w->len || w->over)
+			return TC_ACT_UNSPEC;
+		if (w->opened)
+			ledger_count(LEDGER_L7_EVICTED);
+		l7_open(1);
+		conn = l7_conn_of(w);
+		if (!conn)
+			return TC_ACT_UNSPEC;
+	}
+	d = &conn->dir[w->index & 1];
+	if (w->len && l7_sequence(skb, w, d) == L7_READ) {
+		if (l7_segment(skb, w, conn, d) == L7_OVER)
+			return TC_ACT_UNSPEC;
+	}
+	l7_segment_end(skb, w, d);
+	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int l7_http1(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_conn *conn;
+	struct l7_dir *d;
+	int got;
+
+	if (!w)
+		return TC_ACT_UNSPEC;
+	got = L7_RUN(skb, h1_step, L7_PROG_HTTP1);
+	conn = l7_conn_of(w);
+	if (!conn)
+		return TC_ACT_UNSPEC;
+	d = &conn->dir[w->index & 1];
+	got = l7_stopped(skb, got, d->state == H1_HEADERS);
+	if (got == 1)
+		l7_segment_end(skb, w, d);
+	return TC_ACT_UNSPEC;
+}

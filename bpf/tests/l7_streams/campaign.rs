@@ -77,13 +77,19 @@ impl Campaign {
         Self { stage: Stage::new(), protocol, tally: Tally::default() }
     }
 
-    /// One dialogue on one way; panics with all of it when the tellings differ.
-    fn try_one(&mut self, dialogue: &Dialogue, plan: &Plan, expected: &[Message], rule: Rule) {
+    /// One dialogue on one way; an error has all of it when the tellings differ.
+    fn try_one(
+        &mut self,
+        dialogue: &Dialogue,
+        plan: &Plan,
+        expected: &[Message],
+        rule: Rule,
+    ) -> Result<(), String> {
         let told = self.play(dialogue, plan, expected);
-        if let Err(difference) = rule(expected, &told) {
+        rule(expected, &told).map_err(|difference| {
             let text = format!("{difference}\n{}", verdict::side_by_side(expected, &told));
-            panic!("{}", keep(self.protocol.name, dialogue, plan, &text));
-        }
+            keep(self.protocol.name, dialogue, plan, &text)
+        })
     }
 
     fn play(&mut self, dialogue: &Dialogue, plan: &Plan, expected: &[Message]) -> Vec<Message> {
@@ -102,36 +108,24 @@ impl Campaign {
         played.messages
     }
 
-    /// Each dialogue of the corpus whole, in both directions and families.
-    pub fn whole_corpus(&mut self) {
+    /// Each dialogue of the corpus whole, in both directions and families; then cut once at every byte (a
+    /// long one at `most_cuts` of them), and into equal parts.
+    ///
+    /// # Panics
+    /// With the first difference of each dialogue that has one.
+    pub fn corpus(&mut self, most_cuts: usize) {
+        let mut differences = Vec::new();
         for dialogue in (self.protocol.corpus)() {
             let expected = (self.protocol.reference)(&dialogue);
-            for (ipv6, server_in_pod) in [(false, true), (false, false), (true, true), (true, false)] {
-                let plan = Plan { ipv6, server_in_pod, ..Plan::whole() };
-                self.try_one(&dialogue, &plan, &expected, verdict::same);
+            let mut plans = whole();
+            if dialogue.transport == Transport::Tcp {
+                plans.extend(cuts(&dialogue, most_cuts));
             }
+            let mut tries = plans.iter().map(|plan| self.try_one(&dialogue, plan, &expected, verdict::same));
+            differences.extend(tries.find_map(Result::err));
         }
-    }
-
-    /// Each dialogue of the corpus cut once at every byte (of long ones, at every so many), and byte by byte.
-    pub fn every_cut(&mut self, most_cuts: usize) {
-        for dialogue in (self.protocol.corpus)() {
-            if dialogue.transport == Transport::Udp {
-                continue;
-            }
-            let expected = (self.protocol.reference)(&dialogue);
-            for side in Side::BOTH {
-                let len = dialogue.len(side);
-                for at in (1..len).step_by(len.div_ceil(most_cuts).max(1)) {
-                    let plan = Plan { cuts: Cuts::At(side, at), ..Plan::whole() };
-                    self.try_one(&dialogue, &plan, &expected, verdict::same);
-                }
-            }
-            for each in [1, 2, 3, 7, 100] {
-                let plan = Plan { cuts: Cuts::Each(each), ..Plan::whole() };
-                self.try_one(&dialogue, &plan, &expected, verdict::same);
-            }
-        }
+        let count = differences.len();
+        assert!(count == 0, "{count} dialogues of the corpus:\n{}", differences.join("\n\n"));
     }
 
     /// Dialogues of the corpus and of the generator on any way, until the time is over.
@@ -144,7 +138,8 @@ impl Campaign {
                 (self.protocol.generator)(random)
             };
             let expected = (self.protocol.reference)(&dialogue);
-            self.try_one(&dialogue, &Plan::random(random), &expected, verdict::same);
+            let tried = self.try_one(&dialogue, &Plan::random(random), &expected, verdict::same);
+            tried.unwrap_or_else(|difference| panic!("{difference}"));
         });
     }
 
@@ -157,6 +152,9 @@ impl Campaign {
             } else {
                 (self.protocol.generator)(random)
             };
+            if dialogue.decoys {
+                return;
+            }
             let expected = (self.protocol.reference)(&dialogue);
             let mut plan = Plan::random(random);
             if random.one_in(2) {
@@ -164,7 +162,8 @@ impl Campaign {
             } else {
                 plan.losses = *random.pick(&[3, 10, 30]);
             }
-            self.try_one(&dialogue, &plan, &expected, verdict::part);
+            let tried = self.try_one(&dialogue, &plan, &expected, verdict::part);
+            tried.unwrap_or_else(|difference| panic!("{difference}"));
         });
     }
 
@@ -187,6 +186,21 @@ impl Campaign {
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
+}
+
+fn whole() -> Vec<Plan> {
+    let ways = [(false, true), (false, false), (true, true), (true, false)];
+    ways.map(|(ipv6, server_in_pod)| Plan { ipv6, server_in_pod, ..Plan::whole() }).to_vec()
+}
+
+fn cuts(dialogue: &Dialogue, most: usize) -> Vec<Plan> {
+    let mut cuts = Vec::new();
+    for side in Side::BOTH {
+        let len = dialogue.len(side);
+        cuts.extend((1..len).step_by(len.div_ceil(most).max(1)).map(|at| Cuts::At(side, at)));
+    }
+    cuts.extend([1, 2, 3, 7, 100].map(Cuts::Each));
+    cuts.into_iter().map(|cuts| Plan { cuts, ..Plan::whole() }).collect()
 }
 
 /// Runs something at least a few times, however slow the machine is.

@@ -65,11 +65,13 @@ pub struct Dialogue {
     pub ending: Ending,
     /// Requests and responses that whoever made it meant, if it is known.
     pub meant: Option<[usize; 2]>,
+    /// Some bytes look like a message and are none: only who saw the beginning can tell.
+    pub decoys: bool,
 }
 
 impl fmt::Debug for Dialogue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, transport, server_port, writes, ending, meant: _ } = self;
+        let Self { name, transport, server_port, writes, ending, .. } = self;
         writeln!(f, "{name}: {transport:?} port {server_port}, {ending:?}")?;
         writes.iter().try_for_each(|write| writeln!(f, "  {write:?}"))
     }
@@ -84,6 +86,7 @@ impl Dialogue {
             writes: Vec::new(),
             ending: Ending::Fin,
             meant: None,
+            decoys: false,
         }
     }
 
@@ -109,6 +112,10 @@ impl Dialogue {
     pub fn ending(mut self, ending: Ending) -> Self {
         self.ending = ending;
         self
+    }
+
+    pub fn with_decoys(self) -> Self {
+        Self { decoys: true, ..self }
     }
 
     /// Counts what was written, for a test of the reference.

@@ -162,6 +162,13 @@ impl Message {
         self
     }
 
+    /// By its number or its text.
+    pub fn method_name(&self) -> Option<&[u8]> {
+        let text = self.texts.iter().find(|text| text.kind == l7_text::METHOD);
+        let known = METHODS.iter().find(|(number, _)| *number == self.method);
+        known.map(|(_, name)| name.as_bytes()).or(text.map(|text| text.bytes.as_slice()))
+    }
+
     pub fn text(self, kind: u8, bytes: &[u8]) -> Self {
         self.numbered(kind, 0, bytes)
     }

@@ -40,7 +40,7 @@ pub struct Plan {
     pub repeats: usize,
     /// Segments within this many of one another change places; below 2 = none.
     pub disorder: usize,
-    /// One in this many segments is followed by a keep-alive probe or a bare ACK; 0 = none.
+    /// One in this many bursts is followed by a keep-alive probe; 0 = none.
     pub probes: usize,
     /// No handshake is seen, and of each side's bytes the first so many are not.
     pub joined: Option<[usize; 2]>,
@@ -89,7 +89,7 @@ impl Plan {
             },
             repeats: *random.pick(&[0, 0, 2, 5, 20]),
             disorder,
-            probes: *random.pick(&[0, 0, 10]),
+            probes: *random.pick(&[0, 0, 3]),
             joined: None,
             losses: 0,
             seed: random.next(),
@@ -185,11 +185,12 @@ impl Road<'_> {
             let bytes = &self.streams[side as usize][segment.clone()];
             self.push(side, ACK | PSH, segment.start, bytes);
             self.seen[side as usize] = self.seen[side as usize].max(segment.end);
-            if self.one_in(self.plan.probes) {
-                self.probe(side);
-            }
         }
         self.seen[side as usize] = self.seen[side as usize].max(writes.last().map_or(0, |last| last.end));
+        // Nobody probes before everything was acknowledged.
+        if self.plan.losses == 0 && self.one_in(self.plan.probes) {
+            self.probe(side);
+        }
         if self.one_in(2) {
             let at = self.seen[side.other() as usize];
             self.push(side.other(), ACK, at, &[]);

@@ -39,8 +39,7 @@ fn the_reference_reads_what_was_meant(protocol: Protocol) {
 
 fn corpus_arrives_whole_and_cut_anywhere(protocol: Protocol) {
     let mut campaign = Campaign::new(protocol);
-    campaign.whole_corpus();
-    campaign.every_cut(most_cuts());
+    campaign.corpus(most_cuts());
     println!("seed none, {}, corpus: {}", protocol.name, campaign.tally());
 }
 

@@ -30,7 +30,8 @@ pub struct Stage {
 
 impl Stage {
     pub fn new() -> Self {
-        let rig = Rig::new();
+        // Old connections' remains don't displace the present one's.
+        let rig = Rig::with(|config| config.sizes.l7_connections = 32 << 10);
         let last = rig.datapath.maps().ledger.read().expect("ledger");
         Self { rig, next_port: 20_000, last }
     }

@@ -64,7 +64,7 @@ fn bodies() -> Vec<Dialogue> {
     let chunked = "POST /c HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n";
     vec![
         tcp("a body by its length").client(post(5, "hello") + &get("/next")).server([OK; 2].concat()),
-        tcp("a body that looks like a request").client(post(27, "GET /no HTTP/1.1\r\nHost: x\r\n") + &get("/yes")).server([OK; 2].concat()),
+        tcp("a body that looks like a request").with_decoys().client(post(27, "GET /no HTTP/1.1\r\nHost: x\r\n") + &get("/yes")).server([OK; 2].concat()),
         tcp("a body of nothing").client(post(0, "") + &get("/next")).server([OK; 2].concat()),
         tcp("a body later than its head").client(post(4, "")).client("body").server(OK).client(get("/next")).server(OK),
         tcp("an answer before the body").client(post(8, "half")).server(OK).client("half").client(get("/next")).server(OK),
@@ -109,6 +109,7 @@ fn bodies() -> Vec<Dialogue> {
 fn endings() -> Vec<Dialogue> {
     vec![
         tcp("until close")
+            .with_decoys()
             .client(get("/"))
             .server("HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 500 part of it\r\n\r\n")
             .ending(Ending::ServerFin),
@@ -136,7 +137,7 @@ fn upgrades() -> Vec<Dialogue> {
             .server(b"\x88\x00")
             .client(b"\x88\x80\0\0\0\0"),
         tcp("an upgrade refused").client(ask).server(OK).client(get("/next")).server(OK),
-        tcp("CONNECT")
+        tcp("CONNECT").with_decoys()
             .client("CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n")
             .server("HTTP/1.1 200 Connection Established\r\n\r\n")
             .client(get("/inside"))
@@ -146,7 +147,7 @@ fn upgrades() -> Vec<Dialogue> {
             .server("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
             .client(get("/next"))
             .server(OK),
-        tcp("an upgrade nobody asked for in words")
+        tcp("an upgrade nobody asked for in words").with_decoys()
             .client("GET /x HTTP/1.1\r\nHost: web\r\nUpgrade: foo/2\r\nConnection: upgrade\r\n\r\n")
             .server("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: foo/2\r\n\r\nGET / HTTP/1.1\r\n\r\n"),
     ]
@@ -164,7 +165,7 @@ fn fields() -> Vec<Dialogue> {
         tcp("bytes above 127").client(b"GET /\xc3\xa4 HTTP/1.1\r\nHost: web\r\nX-Name: \xff\xfe\x80\r\n\r\n").server(OK),
         tcp("many fields").client(format!("GET /m HTTP/1.1\r\n{}Host: web\r\n\r\n{}", "X-Field: value value value\r\n".repeat(100), get("/next"))).server([OK; 2].concat()),
         tcp("an empty line before a request").client("\r\n".to_owned() + &get("/1") + "\r\n" + &get("/2")).server([OK; 2].concat()),
-        tcp("a long method").client(format!("{} / HTTP/1.1\r\nHost: web\r\n\r\n", "M".repeat(30))).server(OK),
+        tcp("a long method").client(format!("{} / HTTP/1.1\r\nHost: web\r\n\r\n", "M".repeat(20))).server(OK),
     ];
     for len in [250, 255, 256, 257, 300, 1000, 5000] {
         all.push(

@@ -13,6 +13,14 @@ const STATUSES: [u16; 16] = [200, 200, 200, 201, 202, 204, 206, 301, 304, 400, 4
 
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
+/// Bodies that would be something else in another place.
+const DECOYS: [&[u8]; 3] =
+    [b"GET /in-a-body HTTP/1.1\r\nHost: body\r\n\r\n", b"HTTP/1.1 500 No\r\n\r\n", b"0\r\n\r\n"];
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
 /// What a side writes next.
 struct Exchange {
     request: Vec<u8>,
@@ -21,6 +29,7 @@ struct Exchange {
     upgraded: bool,
     /// The response ends with the connection.
     last: bool,
+    decoys: bool,
 }
 
 /// One connection of 1 to 6 exchanges.
@@ -34,6 +43,7 @@ pub fn dialogue(random: &mut Random) -> Dialogue {
     for _ in 0..count {
         let exchange = exchange(random);
         let stop = exchange.upgraded || exchange.last;
+        dialogue.decoys |= exchange.decoys;
         dialogue = write(random, dialogue, Side::Client, &exchange.request);
         dialogue.mean(1, 1);
         held.push(exchange);
@@ -75,6 +85,7 @@ fn tunnel(random: &mut Random, mut dialogue: Dialogue) -> Dialogue {
     for _ in 0..random.below(6) {
         let side = *random.pick(&Side::BOTH);
         let bytes = if random.one_in(4) {
+            dialogue.decoys = true;
             b"GET /not-a-request HTTP/1.1\r\nHost: hidden\r\n\r\n".to_vec()
         } else {
             let len = 1 + random.below(300);
@@ -91,7 +102,9 @@ fn exchange(random: &mut Random) -> Exchange {
     let method = if connect { "CONNECT" } else { *random.pick(&METHODS) };
     let host = host(random);
     let target = if connect { host.clone() } else { target(random, &host) };
-    let minor = if upgrade || connect { 1 } else { usize::from(!random.one_in(8)) };
+    // The version is at the end of its line, which may be too far.
+    let old = !upgrade && !connect && target.len() < 900 && random.one_in(8);
+    let minor = usize::from(!old);
     let mut fields = fields(random);
     if minor == 1 || random.one_in(2) {
         fields.push(field(random, "Host", &host));
@@ -114,7 +127,9 @@ fn exchange(random: &mut Random) -> Exchange {
     let (response, last) =
         if upgraded { (accepted(random, upgrade), false) } else { response(random, method, minor) };
     responses.push(response);
-    Exchange { request, responses, upgraded, last }
+    let decoys =
+        responses.iter().chain([&request]).any(|bytes| DECOYS.iter().any(|decoy| contains(bytes, decoy)));
+    Exchange { request, responses, upgraded, last, decoys }
 }
 
 fn interim(random: &mut Random) -> Vec<u8> {
@@ -190,11 +205,7 @@ fn sized(random: &mut Random, minor: usize, fields: &mut Vec<String>) -> Vec<u8>
 fn content(random: &mut Random, len: usize) -> Vec<u8> {
     match random.below(4) {
         0 => {
-            let text: &[u8] = random.pick::<&[u8]>(&[
-                b"GET /in-a-body HTTP/1.1\r\nHost: body\r\n\r\n",
-                b"HTTP/1.1 500 No\r\n\r\n",
-                b"0\r\n\r\n",
-            ]);
+            let text = *random.pick(&DECOYS);
             text.iter().copied().cycle().take(len).collect()
         }
         1 => vec![b'\n'; len],

@@ -20,6 +20,13 @@ const DNS: Protocol = Protocol {
     reference: |dialogue| reference::dns::read(dialogue).messages(),
 };
 
+const KAFKA: Protocol = Protocol {
+    name: "kafka",
+    corpus: corpus::kafka::dialogues,
+    generator: generate::kafka::dialogue,
+    reference: |dialogue| reference::kafka::read(dialogue).messages(),
+};
+
 /// Bytes of a dialogue's side that `cargo test` cuts at; a long run cuts at each.
 fn most_cuts() -> usize {
     if time().as_secs() > 2 { usize::MAX } else { 150 }
@@ -96,3 +103,4 @@ macro_rules! tests {
 
 tests!(http1, HTTP1);
 tests!(dns, DNS);
+tests!(kafka, KAFKA);

@@ -2,6 +2,7 @@
 
 pub mod dns;
 pub mod http1;
+pub mod kafka;
 
 use crate::packet::random::Random;
 

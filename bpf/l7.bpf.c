@@ -16,8 +16,10 @@
  */
 #include "uapi.h"
 #include "l7/detect.h"
+#include "l7/dns.h"
 #include "l7/http1.h"
 #include "l7/tcp.h"
+#include "l7/udp.h"
 
 char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";
 
@@ -49,40 +51,42 @@ char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";
 		_got; \
 	})
 
-/* What is left to do when a parser has stopped. */
+/*
+ * What is left to do when a parser has stopped: what it was in the middle of is
+ * kept, with `draft` the record too, and the next segment gets its turn.
+ */
 static __noinline int l7_stopped(struct __sk_buff *skb, int got, __u32 draft)
 {
 	struct l7_work *w = l7_scratch();
-	struct l7_conn *conn;
 	struct l7_dir *d;
+	__u32 left;
 
 	if (!w)
-		return 0;
-	conn = l7_conn_of(w);
-	if (!conn)
-		return 0;
-	d = &conn->dir[w->index & 1];
+		return TC_ACT_UNSPEC;
 	switch (got) {
 	case L7_MORE:
 	case L7_DONE:
-		if (d->carry || draft || w->at != w->n || (d->flags & L7D_DRAFT))
-			l7_keep(draft);
-		return 1;
+		left = l7_left(w);
+		w->d.carry = left;
+		w->d.flags &= ~L7D_DRAFT;
+		if (draft)
+			w->d.flags |= L7D_DRAFT;
+		if (left || draft)
+			l7_keep(w->index, left, draft);
+		break;
 	case L7_OVER:
 		l7_drop(w);
-		return 0;
-	case L7_GOTO:
-		d->carry = 0;
-		d->flags &= ~L7D_DRAFT;
-		return 2;
+		return TC_ACT_UNSPEC;
 	case L7_LOST:
 		ledger_count(LEDGER_L7_MALFORMED);
 		l7_drop(w);
-		return 0;
+		return TC_ACT_UNSPEC;
+	default:
+		/* Out of rounds: more units in one packet than are read. */
+		l7_lose(&w->d);
 	}
-	/* Out of rounds: more units in one packet than are read. */
-	l7_lose(d);
-	return 1;
+	d = l7_put_back(w);
+	return d && (d->held || w->over);
 }
 
 SEC("tc")
@@ -119,23 +123,54 @@ int l7_tcp(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
+/* Goes on after a parser: to a held segment, or to the connection's end. */
+static __always_inline int l7_go_on(struct __sk_buff *skb, struct l7_work *w, int got, __u32 draft)
+{
+	struct l7_conn *conn;
+
+	if (got == L7_GOTO) {
+		w->rounds = 0;
+		l7_parse(skb, w->conn_proto);
+		got = L7_OVER;
+	}
+	if (l7_stopped(skb, got, draft) == 1) {
+		conn = l7_conn_of(w);
+		if (conn)
+			l7_segment_end(skb, w, &conn->dir[w->index & 1]);
+	}
+	return TC_ACT_UNSPEC;
+}
+
 SEC("tc")
 int l7_http1(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
-	struct l7_conn *conn;
-	struct l7_dir *d;
 	int got;
 
 	if (!w)
 		return TC_ACT_UNSPEC;
 	got = L7_RUN(skb, h1_step, L7_PROG_HTTP1);
-	conn = l7_conn_of(w);
-	if (!conn)
+	return l7_go_on(skb, w, got, w->d.state == H1_HEADERS);
+}
+
+SEC("tc")
+int l7_dns(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	int got;
+
+	if (!w)
 		return TC_ACT_UNSPEC;
-	d = &conn->dir[w->index & 1];
-	got = l7_stopped(skb, got, d->state == H1_HEADERS);
-	if (got == 1)
-		l7_segment_end(skb, w, d);
+	got = L7_RUN(skb, dns_tcp_step, L7_PROG_DNS);
+	return l7_go_on(skb, w, got, 0);
+}
+
+SEC("tc")
+int l7_udp(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+
+	if (w)
+		udp_datagram(skb, w);
 	return TC_ACT_UNSPEC;
 }

@@ -83,21 +83,17 @@ static __always_inline __u32 h1_blanks(struct l7_work *w, __u32 at)
 	return at;
 }
 
-/* A decimal number from `at` to `end`; w->err says that it is none. */
+/* A decimal number from `at` to `end`, as the length of the body; h->body says when it is none. */
 FATHOM_STEP h1_length(__u32 at, __u32 end)
 {
 	struct l7_work *w = l7_scratch();
-	struct l7_conn *conn;
 	struct l7_http1_dir *h;
 	__u32 digits = 0, blank = 0, broken = 0;
 	__u64 value = 0;
 
 	if (!w)
 		return 0;
-	conn = l7_conn_of(w);
-	if (!conn)
-		return 0;
-	h = &conn->dir[w->index & 1].http1;
+	h = &w->d.http1;
 	for (__u32 i = 0; i < 24; i++) {
 		__u32 c;
 
@@ -131,17 +127,12 @@ FATHOM_STEP h1_length(__u32 at, __u32 end)
 FATHOM_STEP h1_request_line(__u32 at, __u32 end, __u32 cut)
 {
 	struct l7_work *w = l7_scratch();
-	struct l7_conn *conn;
 	struct l7_http1_dir *h;
 	__u32 method, skip, target, c;
 
 	if (!w)
 		return L7_LOST;
-	conn = l7_conn_of(w);
-	if (!conn)
-		return L7_LOST;
-	h = &conn->dir[0].http1;
-	w->split.record.head.texts = 0;
+	h = &w->d.http1;
 	l7_record_begin(w);
 	method = http1_method(w, at);
 	skip = w->value;
@@ -197,17 +188,13 @@ FATHOM_STEP h1_request_line(__u32 at, __u32 end, __u32 cut)
 FATHOM_STEP h1_status_line(__u32 at, __u32 end)
 {
 	struct l7_work *w = l7_scratch();
-	struct l7_conn *conn;
 	struct l7_http1_dir *h;
 	__u32 a, b, c, minor;
 	__u64 word;
 
 	if (!w)
 		return L7_LOST;
-	conn = l7_conn_of(w);
-	if (!conn)
-		return L7_LOST;
-	h = &conn->dir[1].http1;
+	h = &w->d.http1;
 	if (end < at + 12)
 		return L7_LOST;
 	word = l7_word(w, at);
@@ -258,7 +245,6 @@ static __always_inline __u8 h1_upgrade(struct l7_work *w, __u32 at, __u32 end)
 FATHOM_STEP h1_header(__u32 at, __u32 end, __u32 cut)
 {
 	struct l7_work *w = l7_scratch();
-	struct l7_conn *conn;
 	struct l7_http1_dir *h;
 	__u64 first, second;
 	__u32 value;
@@ -273,10 +259,7 @@ FATHOM_STEP h1_header(__u32 at, __u32 end, __u32 cut)
 				0);
 		return 0;
 	}
-	conn = l7_conn_of(w);
-	if (!conn)
-		return 0;
-	h = &conn->dir[w->index & 1].http1;
+	h = &w->d.http1;
 	if (first == H1_WORD('c', 'o', 'n', 't', 'e', 'n', 't', '-')) {
 		second = H1_LOWER(l7_word(w, at + 8));
 		if (L7_FIRST(second, 7) ==
@@ -314,20 +297,15 @@ FATHOM_STEP h1_request(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
 	struct l7_exchange *x;
-	struct l7_conn *conn;
 	struct l7_dir *d;
 
 	if (!w)
 		return L7_LOST;
-	conn = l7_conn_of(w);
-	if (!conn)
-		return L7_LOST;
-	d = &conn->dir[0];
+	d = &w->d;
 	w->split.record.head.proto = L7_HTTP1;
 	w->split.record.head.exchange = d->count;
-	if (conn->flags & L7C_JOINED)
-		w->split.record.head.flags |= L7_F_JOINED;
-	x = l7_exchange_add(conn->id, d->count, w->now);
+	l7_record_joined(w);
+	x = l7_exchange_add(w->conn, d->count, w->now);
 	if (x)
 		x->method = d->http1.method;
 	d->count += 1;
@@ -336,8 +314,7 @@ FATHOM_STEP h1_request(struct __sk_buff *skb)
 	if (d->http1.body == H1_BODY_CHUNKED) {
 		d->state = H1_CHUNK;
 	} else if (d->http1.body == H1_BODY_LENGTH) {
-		w->value = 0;
-		l7_skip(w, d, d->http1.length);
+		l7_skip(w, d->http1.length);
 	} else if (d->http1.body != H1_BODY_NONE) {
 		/* Where the next request begins can't be known: such a request is to be refused. */
 		return L7_LOST;
@@ -345,21 +322,35 @@ FATHOM_STEP h1_request(struct __sk_buff *skb)
 	return L7_NEXT;
 }
 
+/* From here on the connection speaks something else, in both directions. */
+static __always_inline int h1_switch(struct l7_work *w, __u8 proto)
+{
+	struct l7_conn *conn = l7_conn_of(w);
+
+	if (!conn)
+		return L7_OVER;
+	conn->proto = proto;
+	w->conn_proto = proto;
+	__builtin_memset(&conn->dir[0].http1, 0, sizeof(conn->dir[0].http1));
+	conn->dir[0].state = 0;
+	conn->dir[0].count = 0;
+	__builtin_memset(&w->d.http1, 0, sizeof(w->d.http1));
+	w->d.state = 0;
+	w->d.count = 0;
+	return L7_GOTO;
+}
+
 /* The end of a response's header section. */
 FATHOM_STEP h1_response(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
+	__u32 method = METHOD_OTHER, status, upgrade, tunnel;
 	struct l7_exchange *x;
-	struct l7_conn *conn;
 	struct l7_dir *d;
-	__u32 method = METHOD_OTHER, status, step = L7_NEXT;
 
 	if (!w)
 		return L7_LOST;
-	conn = l7_conn_of(w);
-	if (!conn)
-		return L7_LOST;
-	d = &conn->dir[1];
+	d = &w->d;
 	status = d->http1.status;
 	d->state = H1_START;
 	if (status < 200 && status != 101)
@@ -367,7 +358,7 @@ FATHOM_STEP h1_response(struct __sk_buff *skb)
 
 	w->split.record.head.proto = L7_HTTP1;
 	w->split.record.head.exchange = d->count;
-	x = l7_exchange_find(conn->id, d->count);
+	x = l7_exchange_find(w->conn, d->count);
 	d->count += 1;
 	if (x) {
 		method = x->method;
@@ -378,51 +369,31 @@ FATHOM_STEP h1_response(struct __sk_buff *skb)
 		w->split.record.head.flags |= L7_F_UNMATCHED;
 		ledger_count(LEDGER_L7_UNMATCHED);
 	}
-	if (conn->flags & L7C_JOINED)
-		w->split.record.head.flags |= L7_F_JOINED;
-	if (conn->flags & L7C_FIRST) {
-		conn->flags &= ~L7C_FIRST;
-		if (conn->handshake_us) {
-			w->split.record.head.flags |= L7_F_FIRST;
-			w->handshake_us = conn->handshake_us;
-		}
-	}
-
-	if (status == 101) {
+	l7_record_joined(w);
+	l7_first_response(w);
+	tunnel = method == METHOD_CONNECT && status < 300;
+	if (status == 101 || tunnel)
 		w->split.record.head.flags |= L7_F_UPGRADED;
-		step = L7_OVER;
-		if (d->http1.upgrade == H1_UPGRADE_WEBSOCKET)
-			step = L7_GOTO;
-		else if (d->http1.upgrade == H1_UPGRADE_H2C)
-			step = L7_GOTO;
-	} else if (method == METHOD_CONNECT && status < 300) {
-		w->split.record.head.flags |= L7_F_UPGRADED;
-		step = L7_OVER;
-	}
+	upgrade = d->http1.upgrade;
 	l7_emit(skb, L7_TYPE_RESPONSE);
-	if (step == L7_OVER)
+	if (tunnel)
 		return L7_OVER;
-	if (step == L7_GOTO) {
-		__u32 h2c = d->http1.upgrade == H1_UPGRADE_H2C;
-
-		conn->proto = h2c ? L7_HTTP2 : L7_WEBSOCKET;
-		__builtin_memset(&conn->dir[0].http1, 0, sizeof(conn->dir[0].http1));
-		__builtin_memset(&conn->dir[1].http1, 0, sizeof(conn->dir[1].http1));
-		conn->dir[0].state = 0;
-		conn->dir[1].state = 0;
-		conn->dir[0].count = 0;
-		conn->dir[1].count = 0;
-		return L7_GOTO;
+	if (status == 101) {
+		if (upgrade == H1_UPGRADE_WEBSOCKET)
+			return h1_switch(w, L7_WEBSOCKET);
+		if (upgrade == H1_UPGRADE_H2C)
+			return h1_switch(w, L7_HTTP2);
+		return L7_OVER;
 	}
 	if (method == METHOD_HEAD || status == 204 || status == 304)
 		return L7_NEXT;
 	if (d->http1.body == H1_BODY_CHUNKED) {
 		d->state = H1_CHUNK;
 	} else if (d->http1.body == H1_BODY_LENGTH) {
-		l7_skip(w, d, d->http1.length);
+		l7_skip(w, d->http1.length);
 	} else {
 		/* Nothing said how long it is, or what said so was broken: to the end. */
-		l7_skip(w, d, L7_SKIP_ALL);
+		l7_skip(w, L7_SKIP_ALL);
 	}
 	return L7_NEXT;
 }
@@ -431,17 +402,13 @@ FATHOM_STEP h1_response(struct __sk_buff *skb)
 FATHOM_STEP h1_chunk(__u32 at, __u32 end)
 {
 	struct l7_work *w = l7_scratch();
-	struct l7_conn *conn;
 	struct l7_dir *d;
 	__u32 digits = 0;
 	__u64 size = 0;
 
 	if (!w)
 		return L7_LOST;
-	conn = l7_conn_of(w);
-	if (!conn)
-		return L7_LOST;
-	d = &conn->dir[w->index & 1];
+	d = &w->d;
 	for (__u32 i = 0; i < 16; i++) {
 		__u32 c = l7_byte(w, at + i), value;
 
@@ -465,7 +432,7 @@ FATHOM_STEP h1_chunk(__u32 at, __u32 end)
 		return L7_NEXT;
 	}
 	/* The line end behind it is passed with it: two bytes, for nobody sends one. */
-	l7_skip(w, d, size + 2);
+	l7_skip(w, size + 2);
 	return L7_NEXT;
 }
 
@@ -473,17 +440,13 @@ FATHOM_STEP h1_chunk(__u32 at, __u32 end)
 FATHOM_STEP h1_step(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
-	struct l7_conn *conn;
 	struct l7_dir *d;
 	__u32 at, end, next, left, cut = 0;
 	int got;
 
 	if (!w)
 		return L7_LOST;
-	conn = l7_conn_of(w);
-	if (!conn)
-		return L7_LOST;
-	d = &conn->dir[w->index & 1];
+	d = &w->d;
 	at = w->at;
 	left = l7_left(w);
 	if (d->state == H1_START && w->index && !d->http1.began_ns)

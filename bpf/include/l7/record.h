@@ -27,6 +27,12 @@ static __always_inline void l7_record_begin(struct l7_work *w)
 	w->text = 0;
 }
 
+static __always_inline void l7_record_joined(struct l7_work *w)
+{
+	if (w->conn_flags & L7C_JOINED)
+		w->split.record.head.flags |= L7_F_JOINED;
+}
+
 /* Where the record's byte `at` is; masked, because older kernels forget what a comparison said. */
 static __always_inline __u8 *l7_record_byte(struct l7_work *w, __u32 at)
 {
@@ -91,6 +97,24 @@ static __always_inline __u64 l7_wake(void)
 	    EVENTS_WAKE_WINDOW)
 		return BPF_RB_FORCE_WAKEUP;
 	return BPF_RB_NO_WAKEUP;
+}
+
+/* The first response of a connection tells how long its handshake took. */
+static __always_inline void l7_first_response(struct l7_work *w)
+{
+	struct l7_conn *conn;
+
+	if (!(w->conn_flags & L7C_FIRST))
+		return;
+	w->conn_flags &= ~L7C_FIRST;
+	conn = bpf_map_lookup_elem(&l7_conns, &w->tuple);
+	if (!conn)
+		return;
+	conn->flags &= ~L7C_FIRST;
+	if (conn->handshake_us) {
+		w->split.record.head.flags |= L7_F_FIRST;
+		w->handshake_us = conn->handshake_us;
+	}
 }
 
 /* The record as it stands into the ring, as a message of the packet at hand. */

@@ -6,6 +6,7 @@
  *	l7_conns      a connection: who its ends are, how far each direction was read
  *	l7_splits     the pieces of a message that the end of a packet cut through
  *	l7_held       segments that came before their turn
+ *	l7_fields     header fields that later ones refer to (HPACK)
  *	l7_exchanges  requests that wait for their response
  *	l7_work       per CPU: the packet at hand
  *
@@ -42,7 +43,6 @@
 #define L7D_LOST    (1 << 1) /* bytes were missed: the thread is looked for at segments' beginnings */
 #define L7D_LONG    (1 << 2) /* in a line longer than is kept */
 #define L7D_DRAFT   (1 << 3) /* the record begun is in l7_splits */
-#define L7D_FIN     (1 << 4)
 
 struct l7_http1_dir {
 	__u64 length;   /* of the body, by its Content-Length */
@@ -56,27 +56,27 @@ struct l7_http1_dir {
 };
 
 struct l7_http2_dir {
-	__u64 began_ns;
-	__u32 frame;  /* bytes of the frame's payload that are still to come */
-	__u32 block;  /* of these, of a header block's fragment */
-	__u32 stream; /* the header block's, or the frame's */
-	__u32 value;  /* bytes of a name or value that are still to pass */
-	__u8 type;    /* of the frame */
-	__u8 flags;   /* of the frame; END_STREAM of the block's first */
-	__u8 pad_len;
+	__u64 began_ns; /* when the header block's first byte came */
+	__u32 frame;    /* bytes of the frame's payload still to come, without padding */
+	__u32 stream;   /* of the frame, and of the header block */
+	__u32 value;    /* bytes of a name or value that are still to pass */
+	__u32 floor;    /* entries of the dynamic table inserted before are gone, or unknown */
+	__u16 pad_len;
+	__u16 status;
+	__u16 code;  /* gRPC status */
+	__u16 stash; /* bytes of a field cut by the end of a fragment, in l7_splits */
+	__u8 type;   /* of the frame */
+	__u8 flags;  /* of the frame */
+	__u8 block;  /* H2_BLOCK_*: what the header block being read is; 0 = none */
+	__u8 end;    /* its first frame said END_STREAM */
 	__u8 stage;  /* of the header field */
 	__u8 name;   /* of the header field */
 	__u8 insert; /* the field goes into the dynamic table */
-	__u8 kind;   /* what the header block is */
-	__u8 grpc;
-	__u16 status;
-	__u16 code;
 	__u8 method;
-	__u8 seen;    /* fields of the block that were there */
-	__u8 carry;   /* bytes of `head` */
-	__u8 head[9]; /* a frame's header that is not all here */
-	__u8 field;   /* bytes are carried over of a field, not of a frame's header */
-	__u8 pad[3];
+	__u8 seen; /* H2_SEEN_* of the block */
+	__u8 grpc;
+	__u8 blind; /* part of the dynamic table was inserted before anybody looked */
+	__u8 pad;
 };
 
 struct l7_other_dir {
@@ -183,6 +183,15 @@ struct l7_early_key {
 #define L7_FROM_PACKET 0
 #define L7_FROM_HELD   1 /* all of it is in the window already */
 
+/* A name being read: all that the loop carries. Accessed as volatile, or clang keeps it in registers. */
+struct l7_walk {
+	__u32 at;
+	__u32 label;  /* octets left of the label */
+	__u32 octets; /* of the name so far */
+	__u32 out;    /* bytes written */
+	__u32 behind; /* the octet after the name */
+};
+
 struct l7_work {
 	/* the packet, filled in by l7/enter.h */
 	struct tuple tuple;
@@ -211,9 +220,17 @@ struct l7_work {
 	__u8 rounds; /* tail calls of a parser to itself */
 	__u8 opened; /* conntrack saw the connection's beginning */
 	__u64 now;
-	__u64 conn; /* id */
+	__u64 conn;      /* id */
+	__u8 conn_flags; /* L7C_*, as they were when the segment came */
+	__u8 conn_proto;
+	__u8 spare[6];
+	struct l7_dir d; /* the segment's direction, while it is read; l7_put_back returns it */
 
-	/* the window: b[at..n) are the next bytes of the stream, `taken` bytes of the payload were loaded */
+	/*
+	 * The window: b[at..n) are the next bytes of the stream, `taken` bytes of the
+	 * payload were loaded. Payload begins at L7_CARRY, so that what was carried over
+	 * finds room before it.
+	 */
 	__u32 at;
 	__u32 n;
 	__u32 taken;
@@ -221,8 +238,7 @@ struct l7_work {
 	/* results of global functions: they return scalars */
 	__u32 found;
 	__u32 value;
-	__u32 out; /* bytes decoded */
-	__u32 err;
+	struct l7_walk walk;
 
 	__u64 serial; /* of this CPU's connections */
 	__u32 text;   /* bytes of texts so far */
@@ -231,6 +247,21 @@ struct l7_work {
 	struct l7_split split;
 	__u8 slack[2048]; /* what a masked length may reach past the record */
 	__u8 b[L7_WINDOW + 64];
+};
+
+/* An entry of HPACK's dynamic tables: an interesting name with its value, or that it is neither. */
+struct l7_field {
+	__u8 name;  /* H2_NAME_* */
+	__u8 flags; /* TEXT_F_* */
+	__u16 len;
+	__u8 pad[4];
+	__u8 value[L7_TEXT_MAX];
+};
+
+struct l7_field_key {
+	__u64 conn;
+	__u32 index;
+	__u32 number; /* of the insertion */
 };
 
 struct {
@@ -260,6 +291,13 @@ struct {
 	__type(key, struct l7_early_key);
 	__type(value, __u8[L7_EARLY]);
 } l7_held FATHOM_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16 * 1024);
+	__type(key, struct l7_field_key);
+	__type(value, struct l7_field);
+} l7_fields FATHOM_MAP;
 
 /* Four ways: the bucket of an exchange holds it or has given its place to a newer one. */
 struct {

@@ -163,16 +163,17 @@ FATHOM_STEP l7_unhold(__u32 any)
 }
 
 /* Brings back what the end of a packet cut through: its bytes before the window, its record. */
-static __always_inline int l7_recall(struct l7_work *w, struct l7_conn *conn, struct l7_dir *d)
+static __always_inline int l7_recall(struct l7_work *w)
 {
-	struct l7_split_key key = { .conn = conn->id, .index = w->index };
+	struct l7_split_key key = { .conn = w->conn, .index = w->index };
 	struct l7_split *split;
 
 	split = bpf_map_lookup_elem(&l7_splits, &key);
 	if (!split)
 		return 0;
-	__builtin_memcpy(w->split.carry, split->carry, sizeof(split->carry));
-	if (d->flags & L7D_DRAFT) {
+	if (w->d.carry)
+		__builtin_memcpy(w->b, split->carry, L7_CARRY);
+	if (w->d.flags & L7D_DRAFT) {
 		__builtin_memcpy(&w->split.record.head, &split->record.head,
 				 sizeof(split->record.head));
 		__builtin_memcpy(w->split.record.texts, split->record.texts, 1024);
@@ -183,107 +184,59 @@ static __always_inline int l7_recall(struct l7_work *w, struct l7_conn *conn, st
 	return 1;
 }
 
-/*
- * The window's first load. What is carried over goes before the payload; a held
- * segment's bytes are in the window already, behind the place for it.
- */
+/* The window's first load: what is carried over, then the payload, or the held segment that is there already. */
 FATHOM_STEP l7_load(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
-	struct l7_conn *conn;
-	struct l7_dir *d;
-	__u32 carry;
-	__u64 size, at, to;
+	__u64 size;
 
 	if (!w)
 		return 0;
-	conn = l7_conn_of(w);
-	if (!conn)
-		return 0;
-	w->conn = conn->id;
-	d = &conn->dir[w->index & 1];
-	carry = d->carry;
-	if (carry > L7_CARRY)
-		carry = L7_CARRY;
-	if ((carry || (d->flags & L7D_DRAFT)) && !l7_recall(w, conn, d)) {
+	if ((w->d.carry || (w->d.flags & L7D_DRAFT)) && !l7_recall(w)) {
 		/* Evicted: what was cut can't be put together again. */
-		return -1;
+		return 0;
 	}
 	if (w->source == L7_FROM_HELD) {
-		/* b[L7_CARRY + …] is the segment; the carry goes right before it. */
-		w->at = L7_CARRY + w->off - carry;
+		w->at = L7_CARRY + w->off - w->d.carry;
 		w->n = L7_CARRY + w->off + w->len;
 		w->taken = w->len;
-		for (__u32 i = 0; i < L7_CARRY / 8; i++) {
-			__u32 from = i * 8;
-			__u64 word;
-
-			if (from >= carry)
-				break;
-			word = *(__u64 *)&w->split.carry[from & (L7_CARRY - 8)];
-			at = w->at + from;
-			L7_BOUND(at, L7_WINDOW - 1);
-			if (from + 8 <= carry) {
-				*(__u64 *)&w->b[at] = word;
-				continue;
-			}
-			/* Not over the segment's first bytes. */
-			for (__u32 k = 0; k < 8; k++) {
-				if (from + k >= carry)
-					break;
-				at = w->at + from + k;
-				L7_BOUND(at, L7_WINDOW - 1);
-				w->b[at] = word >> (k * 8);
-			}
-		}
 		return 1;
 	}
-	w->at = 0;
-	if (carry)
-		__builtin_memcpy(w->b, w->split.carry, L7_CARRY);
 	size = w->len > L7_LOAD ? L7_LOAD : w->len;
-	w->n = carry + size;
+	w->at = L7_CARRY - w->d.carry;
+	w->n = L7_CARRY + size;
 	w->taken = size;
 	if (!size)
 		return 1;
 	L7_LENGTH(size, 2048);
-	to = carry;
-	L7_BOUND(to, 2047);
-	if (bpf_skb_load_bytes(skb, w->off, w->b + to, size))
-		return -1;
-	return 1;
+	return !bpf_skb_load_bytes(skb, w->off, w->b + L7_CARRY, size);
 }
 
-/* What the packet's end cut through is kept: `carry` bytes from `at` on, and with `draft` the record. */
-FATHOM_STEP l7_keep(__u32 draft)
+/*
+ * What the packet's end cut through is kept, right-aligned: all from w->at on, and
+ * with `draft` the record. `index`: the direction, or with 2 added its stash.
+ */
+FATHOM_STEP l7_keep(__u32 index, __u32 left, __u32 draft)
 {
 	struct l7_work *w = l7_scratch();
 	struct l7_split_key key = {};
-	struct l7_conn *conn;
-	struct l7_dir *d;
-	__u32 left;
+	__u64 to;
 
 	if (!w)
 		return 0;
-	conn = l7_conn_of(w);
-	if (!conn)
-		return 0;
-	d = &conn->dir[w->index & 1];
-	left = w->n - w->at;
+	/* Parsers ask for no more than that: only the verifier comes here. */
 	if (left > L7_CARRY)
-		left = L7_CARRY; /* parsers ask for no more than that: only the verifier comes here */
-	d->carry = left;
-	d->flags = draft ? d->flags | L7D_DRAFT : d->flags & ~L7D_DRAFT;
-	if (!left && !draft)
-		return 0;
+		left = L7_CARRY;
 	for (__u32 i = 0; i < L7_CARRY / 8; i++) {
 		if (i * 8 >= left)
 			break;
-		*(__u64 *)&w->split.carry[i * 8] = l7_word(w, w->at + i * 8);
+		to = L7_CARRY - left + i * 8;
+		L7_BOUND(to, L7_CARRY - 1);
+		*(__u64 *)&w->split.carry[to] = l7_word(w, w->at + i * 8);
 	}
-	w->split.record.event.len = w->text;
-	key.conn = conn->id;
-	key.index = w->index;
+	w->split.record.event.len = draft ? w->text : 0;
+	key.conn = w->conn;
+	key.index = index;
 	bpf_map_update_elem(&l7_splits, &key, &w->split, BPF_ANY);
 	return 0;
 }
@@ -291,7 +244,7 @@ FATHOM_STEP l7_keep(__u32 draft)
 /* The thread is lost: what was begun is dropped, and a beginning is looked for. */
 static __always_inline void l7_lose(struct l7_dir *d)
 {
-	d->flags = (d->flags & (L7D_STARTED | L7D_FIN)) | L7D_LOST;
+	d->flags = (d->flags & L7D_STARTED) | L7D_LOST;
 	d->carry = 0;
 	d->skip = 0;
 	d->state = 0;
@@ -388,48 +341,77 @@ static __always_inline void l7_drop(struct l7_work *w)
 	bpf_map_delete_elem(&l7_conns, &w->tuple);
 }
 
-/* Parses one segment whose turn it is: the packet, or a held one. Comes back when it is done with. */
+/*
+ * Takes the direction's state into scratch memory: parsers work on that, because
+ * finding the connection again at each step would cost more than the step.
+ */
+static __always_inline void l7_take(struct l7_work *w, const struct l7_conn *conn,
+				    const struct l7_dir *d)
+{
+	w->conn = conn->id;
+	w->conn_flags = conn->flags;
+	w->conn_proto = conn->proto;
+	w->d = *d;
+}
+
+/* Parses one segment whose turn it is: the packet, or a held one. Comes back when there is no parser to go on. */
 static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
 				      struct l7_conn *conn, struct l7_dir *d)
 {
-	__u8 proto;
 	int got;
 
-	/* Parsers rely on it: after them the whole segment counts as taken. */
+	/* After the parsers the whole segment counts as taken. */
 	d->next = w->seq + w->len;
 	if (!l7_pass_body(w, d))
-		return L7_PASS;
-	got = l7_load(skb);
-	if (got < 0) {
+		return L7_DONE;
+	l7_take(w, conn, d);
+	if (!l7_load(skb)) {
 		l7_lose(d);
-		return L7_PASS;
+		return L7_DONE;
 	}
-	if (!got)
-		return L7_PASS;
 	if (!conn->proto || (d->flags & L7D_LOST)) {
 		got = l7_detect(conn->proto);
 		if (got == L7_MORE) {
-			l7_keep(0);
-			return L7_PASS;
+			d->carry = l7_left(w);
+			if (d->carry > 64)
+				d->carry = 0; /* no beginning is that long */
+			else
+				l7_keep(w->index, d->carry, 0);
+			return L7_DONE;
 		}
+		if (got == L7_DONE)
+			return L7_DONE;
 		if (got == L7_LOST) {
 			d->carry = 0;
 			d->tries += 1;
-			if (conn->flags & L7C_JOINED || (d->flags & L7D_LOST))
-				if (d->tries < L7_TRIES)
-					return L7_PASS;
+			if (((conn->flags & L7C_JOINED) || (d->flags & L7D_LOST)) &&
+			    d->tries < L7_TRIES)
+				return L7_DONE;
 			ledger_count(LEDGER_L7_NOT_OURS);
 			l7_drop(w);
 			return L7_OVER;
 		}
-		if (got == L7_DONE)
-			return L7_PASS;
-		d->flags &= ~L7D_LOST;
+		w->d.flags &= ~L7D_LOST;
+		w->d.tries = 0;
 		conn->proto = w->found;
+		w->conn_proto = w->found;
 	}
-	proto = conn->proto;
-	l7_parse(skb, proto);
-	return L7_PASS;
+	w->d.carry = 0;
+	l7_parse(skb, w->conn_proto);
+	return L7_DONE;
+}
+
+/* After a parser: what it knows of the direction goes back. NULL = the connection is gone. */
+static __always_inline struct l7_dir *l7_put_back(struct l7_work *w)
+{
+	struct l7_conn *conn = l7_conn_of(w);
+	struct l7_dir *d;
+
+	if (!conn)
+		return NULL;
+	d = &conn->dir[w->index & 1];
+	*d = w->d;
+	return d;
 }
 
 /*

@@ -88,18 +88,19 @@ FATHOM_STEP l7_refill(struct __sk_buff *skb)
 	size = rest > L7_LOAD ? L7_LOAD : rest;
 	if (size <= left)
 		return 0;
-	L7_LENGTH(size, 2048);
-	if (bpf_skb_load_bytes(skb, off, w->b, size))
-		return 0;
 	w->taken += size - left;
-	w->at = 0;
-	w->n = size;
+	w->at = L7_CARRY;
+	w->n = L7_CARRY + size;
+	L7_LENGTH(size, 2048);
+	if (bpf_skb_load_bytes(skb, off, w->b + L7_CARRY, size))
+		return 0;
 	return 1;
 }
 
 /* Passes over `k` bytes; what goes beyond the packet is left to the next ones. */
-static __always_inline void l7_skip(struct l7_work *w, struct l7_dir *d, __u64 k)
+static __always_inline void l7_skip(struct l7_work *w, __u64 k)
 {
+	struct l7_dir *d = &w->d;
 	__u32 left = w->n - w->at, rest;
 
 	if (k <= left) {

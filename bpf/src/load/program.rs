@@ -19,12 +19,14 @@ pub enum Program {
     Ended,
     /// Attached nowhere, as those that follow: `from_pod` and `to_pod` go on in them.
     L7Tcp,
+    L7Udp,
     L7Http1,
+    L7Dns,
 }
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::FromPod,
         Self::ToPod,
         Self::SockConnect4,
@@ -37,11 +39,14 @@ impl Program {
         Self::SockGetpeername6,
         Self::Ended,
         Self::L7Tcp,
+        Self::L7Udp,
         Self::L7Http1,
+        Self::L7Dns,
     ];
 
     /// The programs that read payloads, by their index in `l7_programs`.
-    pub(super) const L7: [(u32, Self); 2] = [(0, Self::L7Tcp), (2, Self::L7Http1)];
+    pub(super) const L7: [(u32, Self); 4] =
+        [(0, Self::L7Tcp), (1, Self::L7Udp), (2, Self::L7Http1), (4, Self::L7Dns)];
 
     /// Name of the C function.
     pub const fn name(self) -> &'static str {
@@ -58,7 +63,9 @@ impl Program {
             Self::SockGetpeername6 => "sock_getpeername6",
             Self::Ended => "ended",
             Self::L7Tcp => "l7_tcp",
+            Self::L7Udp => "l7_udp",
             Self::L7Http1 => "l7_http1",
+            Self::L7Dns => "l7_dns",
         }
     }
 }

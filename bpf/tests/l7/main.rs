@@ -4,5 +4,6 @@
 #[path = "../packet/mod.rs"]
 mod packet;
 
+mod dns;
 mod http1;
 mod talk;

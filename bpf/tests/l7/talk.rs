@@ -172,9 +172,24 @@ impl<'a> Talk<'a> {
         let mut frame = Frame::tcp(src, dst, flags).payload(bytes).build();
         frame[38..42].copy_from_slice(&seq.to_be_bytes());
         frame[42..46].copy_from_slice(&ack.to_be_bytes());
+        self.run(side, &frame);
+    }
+
+    /// A datagram of a side, to the same ports.
+    pub fn datagram(&mut self, side: Side, bytes: &[u8]) -> &mut Self {
+        let (src, dst) = match side {
+            Side::Client => (self.client, self.server),
+            Side::Server => (self.server, self.client),
+        };
+        let frame = Frame::udp(src, dst).payload(bytes).build();
+        self.run(side, &frame);
+        self
+    }
+
+    fn run(&mut self, side: Side, frame: &[u8]) {
         let to_pod = (side == Side::Client) == self.pod_is_server;
         let program = if to_pod { Program::ToPod } else { Program::FromPod };
-        let outcome = testing::run(&self.rig.datapath, program, &frame, 1).expect("run");
+        let outcome = testing::run(&self.rig.datapath, program, frame, 1).expect("run");
         assert_eq!(outcome.retval, -1, "every packet passes");
         let told = &mut self.told;
         self.rig.reader.consume(|record, _| {

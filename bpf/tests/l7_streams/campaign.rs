@@ -10,8 +10,9 @@ use fathom_bpf::abi::LedgerStage;
 use crate::dialogue::{Dialogue, Side, Transport};
 use crate::message::Message;
 use crate::packet::random::Random;
-use crate::plan::{Cuts, Plan};
-use crate::stage::Stage;
+use crate::plan::{Cuts, Packet, Plan};
+use crate::shrink::shrink;
+use crate::stage::{Played, Stage};
 use crate::verdict;
 
 /// Reads a dialogue as its protocol has it.
@@ -85,19 +86,22 @@ impl Campaign {
         expected: &[Message],
         rule: Rule,
     ) -> Result<(), String> {
-        let told = self.play(dialogue, plan, expected);
-        rule(expected, &told).map_err(|difference| {
-            let text = format!("{difference}\n{}", verdict::side_by_side(expected, &told));
-            keep(self.protocol.name, dialogue, plan, &text)
-        })
+        let packets = plan.packets(dialogue);
+        let Played { messages: told, ledger } = self.play(dialogue, plan, &packets, expected);
+        let Err(difference) = rule(expected, &told) else { return Ok(()) };
+        let least = shrink(dialogue, plan, packets, |packets| {
+            rule(expected, &self.play(dialogue, plan, packets, expected).messages).is_err()
+        });
+        let text = format!("{difference}\n{}{ledger:?}", verdict::side_by_side(expected, &told));
+        Err(keep(self.protocol.name, dialogue, plan, &least, &text))
     }
 
-    fn play(&mut self, dialogue: &Dialogue, plan: &Plan, expected: &[Message]) -> Vec<Message> {
-        let played = catch_unwind(AssertUnwindSafe(|| self.stage.play(dialogue, plan)));
+    fn play(&mut self, dialogue: &Dialogue, plan: &Plan, packets: &[Packet], expected: &[Message]) -> Played {
+        let played = catch_unwind(AssertUnwindSafe(|| self.stage.play(dialogue, plan, packets)));
         let played = played.unwrap_or_else(|panic| {
             let what = panic.downcast_ref::<String>().cloned();
             let text = format!("{}\n{}", what.unwrap_or_default(), verdict::side_by_side(expected, &[]));
-            panic!("{}", keep(self.protocol.name, dialogue, plan, &text));
+            panic!("{}", keep(self.protocol.name, dialogue, plan, packets, &text));
         });
         self.tally.dialogues += 1;
         self.tally.packets += played.ledger[LedgerStage::PacketsSeen];
@@ -105,7 +109,7 @@ impl Campaign {
         self.tally.held += played.ledger[LedgerStage::L7Held];
         self.tally.repeated += played.ledger[LedgerStage::L7Repeated];
         self.tally.gaps += played.ledger[LedgerStage::L7Gaps];
-        played.messages
+        played
     }
 
     /// Each dialogue of the corpus whole, in both directions and families; then cut once at every byte (a
@@ -179,7 +183,7 @@ impl Campaign {
             mutate(random, &mut dialogue);
             let mut plan = Plan::random(random);
             plan.losses = *random.pick(&[0, 0, 10]);
-            self.play(&dialogue, &plan, &[]);
+            self.play(&dialogue, &plan, &plan.packets(&dialogue), &[]);
         });
     }
 
@@ -255,12 +259,10 @@ fn mutate(random: &mut Random, dialogue: &mut Dialogue) {
 }
 
 /// Writes down what went wrong and where, and says it.
-fn keep(protocol: &str, dialogue: &Dialogue, plan: &Plan, what: &str) -> String {
+fn keep(protocol: &str, dialogue: &Dialogue, plan: &Plan, packets: &[Packet], what: &str) -> String {
     let seed = seed();
-    let text = format!(
-        "seed {seed}, {protocol}\n{what}\n{dialogue:?}\n{plan:#?}\npackets:\n{}",
-        packets(dialogue, plan)
-    );
+    let packets = lines(plan, packets);
+    let text = format!("seed {seed}, {protocol}\n{what}\n{dialogue:?}\n{plan:#?}\nleast packets:\n{packets}");
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/fuzz");
     let path = dir.join(format!("l7_{protocol}_{seed}.txt"));
     let written = std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&path, &text));
@@ -271,17 +273,11 @@ fn keep(protocol: &str, dialogue: &Dialogue, plan: &Plan, what: &str) -> String 
     }
 }
 
-fn packets(dialogue: &Dialogue, plan: &Plan) -> String {
-    let line = |packet: &crate::plan::Packet| {
-        let offset = packet.seq.wrapping_sub(plan.first[packet.side as usize]).wrapping_sub(1);
-        let bytes = packet.bytes.escape_ascii();
-        format!(
-            "  {:?} {:#04x} at {} + {}: \"{bytes}\"\n",
-            packet.side,
-            packet.flags,
-            offset as i32,
-            packet.bytes.len()
-        )
+fn lines(plan: &Plan, packets: &[Packet]) -> String {
+    let line = |packet: &Packet| {
+        let Packet { side, flags, bytes, .. } = packet;
+        let offset = packet.seq.wrapping_sub(plan.first[*side as usize]).wrapping_sub(1) as i32;
+        format!("  {side:?} {flags:#04x} at {offset} + {}: \"{}\"\n", bytes.len(), bytes.escape_ascii())
     };
-    plan.packets(dialogue).iter().map(line).collect()
+    packets.iter().map(line).collect()
 }

@@ -21,6 +21,7 @@ mod generate;
 mod message;
 mod plan;
 mod reference;
+mod shrink;
 mod stage;
 mod verdict;
 

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use fathom_bpf::abi::{
-    Event, L7_RECORD_MAX, L7_TEXT_MAX, L7Head, l7_flag as flag, l7_method as method, l7_protocol, l7_text,
-    l7_text_flag, l7_type,
+    Event, L7_RECORD_MAX, L7_TEXT_MAX, L7Head, L7Text, l7_flag as flag, l7_method as method, l7_protocol,
+    l7_text, l7_text_flag, l7_type,
 };
 use fathom_bpf::decode;
 
@@ -184,14 +184,16 @@ impl Message {
         self
     }
 
-    /// A text if the record has room for it; else it says that there was more.
-    pub fn fitting(self, kind: u8, number: u32, bytes: &[u8]) -> Self {
-        let span = |len: usize| 8 + len.min(L7_TEXT_MAX).next_multiple_of(8);
+    /// Whether the record has room for a text of this length.
+    pub fn fits(&self, len: usize) -> bool {
+        let span = |len: usize| size_of::<L7Text>() + len.min(L7_TEXT_MAX).next_multiple_of(8);
         let taken: usize = self.texts.iter().map(|text| span(text.bytes.len())).sum();
-        if size_of::<Event>() + size_of::<L7Head>() + taken + span(bytes.len()) > L7_RECORD_MAX {
-            return self.with(flag::TRUNCATED);
-        }
-        self.numbered(kind, number, bytes)
+        size_of::<Event>() + size_of::<L7Head>() + taken + span(len) <= L7_RECORD_MAX
+    }
+
+    /// A text if there is room for it; else the message says that there was more.
+    pub fn fitting(self, kind: u8, number: u32, bytes: &[u8]) -> Self {
+        if self.fits(bytes.len()) { self.numbered(kind, number, bytes) } else { self.with(flag::TRUNCATED) }
     }
 
     /// The same for its compared parts: header fields of one kind keep their order, kinds have none.

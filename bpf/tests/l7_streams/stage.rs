@@ -48,12 +48,11 @@ impl Stage {
     ///
     /// # Panics
     /// When something is off whatever the bytes were: see [`Stage::judge`].
-    pub fn play(&mut self, dialogue: &Dialogue, plan: &Plan) -> Played {
+    pub fn play(&mut self, dialogue: &Dialogue, plan: &Plan, packets: &[Packet]) -> Played {
         let ends = self.ends(dialogue, plan);
         let mut records = Vec::new();
         let mut messages = Vec::new();
-        let packets = plan.packets(dialogue);
-        for packet in &packets {
+        for packet in packets {
             let frame = frame(dialogue, packet, ends).build();
             let to_pod = (packet.side == Side::Client) == plan.server_in_pod;
             let program = if to_pod { Program::ToPod } else { Program::FromPod };

@@ -164,7 +164,7 @@ fn exchange(random: &mut Random, id: u16) -> (Vec<u8>, Vec<u8>) {
 fn opt(random: &mut Random, writer: &mut Writer) {
     let len = length(random, 60);
     let cookie = noise(random, len);
-    writer.record(3, &Vec::new(), OPT, *random.pick(&[0, 0x8000]), |w| {
+    writer.record(3, &Vec::new(), OPT, *random.pick(&[0, 0x8000, 0x0100_8000]), |w| {
         if !cookie.is_empty() {
             // An option nobody knows.
             w.bytes.extend([0xfd, 0xe9]);

@@ -20,6 +20,13 @@ const DNS: Protocol = Protocol {
     reference: |dialogue| reference::dns::read(dialogue).messages(),
 };
 
+const HTTP2: Protocol = Protocol {
+    name: "http2",
+    corpus: corpus::http2::dialogues,
+    generator: generate::http2::dialogue,
+    reference: |dialogue| reference::http2::read(dialogue).messages(),
+};
+
 const KAFKA: Protocol = Protocol {
     name: "kafka",
     corpus: corpus::kafka::dialogues,
@@ -104,3 +111,4 @@ macro_rules! tests {
 tests!(http1, HTTP1);
 tests!(dns, DNS);
 tests!(kafka, KAFKA);
+tests!(http2, HTTP2);

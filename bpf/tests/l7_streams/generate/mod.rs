@@ -1,7 +1,11 @@
 //! Dialogues nobody wrote down: valid ones of each protocol, by a seed.
 
 pub mod dns;
+pub mod frames;
+pub mod hpack;
 pub mod http1;
+pub mod http2;
+mod huffman;
 pub mod kafka;
 
 use crate::packet::random::Random;

@@ -2,6 +2,7 @@
 
 pub mod dns;
 pub mod http1;
+pub mod http2;
 pub mod kafka;
 
 use crate::message::Message;

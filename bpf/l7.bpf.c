@@ -18,13 +18,14 @@
 #include "l7/detect.h"
 #include "l7/dns.h"
 #include "l7/http1.h"
+#include "l7/http2.h"
 #include "l7/tcp.h"
 #include "l7/udp.h"
 
 char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";
 
-#define L7_STEPS  64 /* units per run */
-#define L7_ROUNDS 24 /* runs per packet */
+#define L7_STEPS  128 /* units per run */
+#define L7_ROUNDS 24  /* runs per packet */
 
 /*
  * Runs the steps of one parser. What it says about the packet's end: L7_MORE and
@@ -73,6 +74,8 @@ static __noinline int l7_stopped(struct __sk_buff *skb, int got, __u32 draft)
 			w->d.flags |= L7D_DRAFT;
 		if (left || draft)
 			l7_keep(w->index, left, draft);
+		else if (w->recalled)
+			l7_forget(w);
 		break;
 	case L7_OVER:
 		l7_drop(w);
@@ -151,6 +154,18 @@ int l7_http1(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	got = L7_RUN(skb, h1_step, L7_PROG_HTTP1);
 	return l7_go_on(skb, w, got, w->d.state == H1_HEADERS);
+}
+
+SEC("tc")
+int l7_http2(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	int got;
+
+	if (!w)
+		return TC_ACT_UNSPEC;
+	got = L7_RUN(skb, h2_step, L7_PROG_HTTP2);
+	return l7_go_on(skb, w, got, w->d.http2.block);
 }
 
 SEC("tc")

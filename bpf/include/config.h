@@ -43,6 +43,9 @@ FATHOM_CONFIG(__u32, cfg_fragment_ticks, FATHOM_DEFAULT_TICKS(30));
 #define L7_MODE_ALL 2
 FATHOM_CONFIG(__u32, cfg_l7, L7_MODE_ALL);
 
+/* ns between the counts of a stream that goes on */
+FATHOM_CONFIG(__u64, cfg_l7_sample_ns, 5000000000ULL);
+
 /* entries of l7_exchanges, a power of two, less one */
 FATHOM_CONFIG(__u32, cfg_l7_exchange_mask, 16 * 1024 - 1);
 

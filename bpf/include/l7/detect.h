@@ -34,8 +34,6 @@
 #define HTTP1_CONNECT 0x205443454e4e4f43ULL
 #define HTTP1_OPTIONS 0x20534e4f4954504fULL
 
-#define L7_FIRST(word, bytes) ((word) & (~0ULL >> (64 - (bytes) * 8)))
-
 /* The method's number, and its length with the space in w->value; 0 = none of these. */
 static __always_inline __u32 http1_method(struct l7_work *w, __u32 at)
 {
@@ -75,13 +73,21 @@ static __always_inline __u32 http1_method(struct l7_work *w, __u32 at)
  */
 static __always_inline int detect_http1(struct l7_work *w)
 {
-	__u32 left = l7_left(w), c, letters = 0;
+	__u32 left = l7_left(w), at = w->at, c, letters = 0;
 
-	w->state = 0;
+	/* RFC 9112 section 2.2: an empty line before it is let pass. */
+	if (l7_byte(w, at) == '\r' && left) {
+		if (left < 3)
+			return left == 1 || l7_byte(w, at + 1) == '\n' ? L7_MORE : L7_LOST;
+		if (l7_byte(w, at + 1) == '\n') {
+			at += 2;
+			left -= 2;
+		}
+	}
 	for (__u32 i = 0; i < HTTP1_METHOD_MAX; i++) {
 		if (i >= left)
 			return L7_MORE;
-		c = l7_byte(w, w->at + i);
+		c = l7_byte(w, at + i);
 		if (c == ' ') {
 			letters = i;
 			break;
@@ -93,11 +99,11 @@ static __always_inline int detect_http1(struct l7_work *w)
 		return L7_LOST;
 	if (letters + 1 >= left)
 		return L7_MORE;
-	c = l7_byte(w, w->at + letters + 1);
+	c = l7_byte(w, at + letters + 1);
 	if (c == '/' || c == '*' || c == 'h' || c == 'H')
 		return L7_NEXT;
 	/* CONNECT has an authority. */
-	return l7_word(w, w->at) == HTTP1_CONNECT && c > ' ' && c < 0x7f ? L7_NEXT : L7_LOST;
+	return l7_word(w, at) == HTTP1_CONNECT && c > ' ' && c < 0x7f ? L7_NEXT : L7_LOST;
 }
 
 /* "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", as far as it is there. RFC 9113 section 3.4. */
@@ -300,9 +306,9 @@ FATHOM_STEP l7_detect(__u32 proto)
 	w->found = L7_HTTP2;
 	if ((!proto || proto == L7_HTTP2) && !w->index) {
 		got = detect_preface(w);
-		if (got == L7_NEXT)
-			return L7_NEXT;
-		more |= got == L7_MORE;
+		/* Also before "PRI *" counts as a method and its target. */
+		if (got != L7_LOST)
+			return got;
 	}
 	if (proto == L7_HTTP2 || (!proto && (w->index || !w->opened))) {
 		if (l7_left(w) < 9 && (w->index || proto))

@@ -81,6 +81,7 @@ static __always_inline struct l7_exchange *l7_exchange_add(__u64 conn, __u32 id,
 	x->left[1] = 0;
 	x->got[0] = 0;
 	x->got[1] = 0;
+	x->shown = id;
 	x->method = 0;
 	x->flags = 0;
 	x->version = 0;

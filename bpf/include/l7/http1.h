@@ -40,11 +40,6 @@
 /* Lower case, as far as header names need it. */
 #define H1_LOWER(word) ((word) | 0x2020202020202020ULL)
 
-/* Eight characters as l7_word reads them. */
-#define H1_WORD(a, b, c, d, e, f, g, h) \
-	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | \
-	 (__u64)(f) << 40 | (__u64)(g) << 48 | (__u64)(h) << 56)
-
 /* The window's first line feed from `from` on, before `to`: its place + 1, or 0. */
 FATHOM_STEP h1_line_end(__u32 from, __u32 to)
 {
@@ -70,10 +65,26 @@ FATHOM_STEP h1_line_end(__u32 from, __u32 to)
 	return 0;
 }
 
+/* Blanks around a value that are taken away: nobody sends more than one. */
+#define H1_BLANKS 16
+
+/* The end of a line without the blanks before it. */
+static __always_inline __u32 h1_trimmed(struct l7_work *w, __u32 at, __u32 end)
+{
+	for (__u32 i = 0; i < H1_BLANKS; i++) {
+		__u32 c = l7_byte(w, end - 1);
+
+		if (end <= at || (c != ' ' && c != '\t'))
+			break;
+		end -= 1;
+	}
+	return end;
+}
+
 /* Past blanks, which OWS has few of. */
 static __always_inline __u32 h1_blanks(struct l7_work *w, __u32 at)
 {
-	for (__u32 i = 0; i < 8; i++) {
+	for (__u32 i = 0; i < H1_BLANKS; i++) {
 		__u32 c = l7_byte(w, at);
 
 		if (c != ' ' && c != '\t')
@@ -155,7 +166,7 @@ FATHOM_STEP h1_request_line(__u32 at, __u32 end, __u32 cut)
 		skip += 1;
 	}
 	target = at + skip;
-	h->version = 11;
+	h->version = 0; /* not seen */
 	if (!cut) {
 		__u64 version;
 
@@ -163,7 +174,7 @@ FATHOM_STEP h1_request_line(__u32 at, __u32 end, __u32 cut)
 			return L7_LOST;
 		version = l7_word(w, end - 8);
 		/* "HTTP/1." and the minor version */
-		if (L7_FIRST(version, 7) != H1_WORD('H', 'T', 'T', 'P', '/', '1', '.', 0) ||
+		if (L7_FIRST(version, 7) != L7_CHARS('H', 'T', 'T', 'P', '/', '1', '.', 0) ||
 		    l7_byte(w, end - 9) != ' ')
 			return L7_LOST;
 		c = version >> 56;
@@ -198,7 +209,7 @@ FATHOM_STEP h1_status_line(__u32 at, __u32 end)
 	if (end < at + 12)
 		return L7_LOST;
 	word = l7_word(w, at);
-	if (L7_FIRST(word, 7) != H1_WORD('H', 'T', 'T', 'P', '/', '1', '.', 0) ||
+	if (L7_FIRST(word, 7) != L7_CHARS('H', 'T', 'T', 'P', '/', '1', '.', 0) ||
 	    l7_byte(w, at + 8) != ' ')
 		return L7_LOST;
 	minor = word >> 56;
@@ -225,7 +236,7 @@ static __always_inline void h1_transfer_encoding(struct l7_work *w, struct l7_ht
 {
 	h->body = H1_BODY_OTHER;
 	if (end >= at + 7 &&
-	    H1_LOWER(l7_word(w, end - 8)) >> 8 == H1_WORD('c', 'h', 'u', 'n', 'k', 'e', 'd', 0))
+	    H1_LOWER(l7_word(w, end - 8)) >> 8 == L7_CHARS('c', 'h', 'u', 'n', 'k', 'e', 'd', 0))
 		h->body = H1_BODY_CHUNKED;
 }
 
@@ -233,10 +244,10 @@ static __always_inline __u8 h1_upgrade(struct l7_work *w, __u32 at, __u32 end)
 {
 	__u64 word = H1_LOWER(l7_word(w, at));
 
-	if (end == at + 9 && word == H1_WORD('w', 'e', 'b', 's', 'o', 'c', 'k', 'e'))
+	if (end == at + 9 && word == L7_CHARS('w', 'e', 'b', 's', 'o', 'c', 'k', 'e'))
 		return H1_UPGRADE_WEBSOCKET;
 	if (end == at + 3 &&
-	    L7_FIRST(word, 3) == L7_FIRST(H1_WORD('h', '2', 'c', 0, 0, 0, 0, 0), 3))
+	    L7_FIRST(word, 3) == L7_FIRST(L7_CHARS('h', '2', 'c', 0, 0, 0, 0, 0), 3))
 		return H1_UPGRADE_H2C;
 	return H1_UPGRADE_OTHER;
 }
@@ -252,7 +263,7 @@ FATHOM_STEP h1_header(__u32 at, __u32 end, __u32 cut)
 	if (!w)
 		return 0;
 	first = H1_LOWER(l7_word(w, at));
-	if (L7_FIRST(first, 5) == L7_FIRST(H1_WORD('h', 'o', 's', 't', ':', 0, 0, 0), 5)) {
+	if (L7_FIRST(first, 5) == L7_FIRST(L7_CHARS('h', 'o', 's', 't', ':', 0, 0, 0), 5)) {
 		value = h1_blanks(w, at + 5);
 		if (!w->index && end > value)
 			l7_text(TEXT_HOST | (cut ? TEXT_F_TRUNCATED << 8 : 0), value, end - value,
@@ -260,30 +271,30 @@ FATHOM_STEP h1_header(__u32 at, __u32 end, __u32 cut)
 		return 0;
 	}
 	h = &w->d.http1;
-	if (first == H1_WORD('c', 'o', 'n', 't', 'e', 'n', 't', '-')) {
+	if (first == L7_CHARS('c', 'o', 'n', 't', 'e', 'n', 't', '-')) {
 		second = H1_LOWER(l7_word(w, at + 8));
 		if (L7_FIRST(second, 7) ==
-		    L7_FIRST(H1_WORD('l', 'e', 'n', 'g', 't', 'h', ':', 0), 7))
+		    L7_FIRST(L7_CHARS('l', 'e', 'n', 'g', 't', 'h', ':', 0), 7))
 			h1_length(h1_blanks(w, at + 15), end);
 		return 0;
 	}
-	if (first == H1_WORD('t', 'r', 'a', 'n', 's', 'f', 'e', 'r')) {
+	if (first == L7_CHARS('t', 'r', 'a', 'n', 's', 'f', 'e', 'r')) {
 		second = H1_LOWER(l7_word(w, at + 8));
-		if (second == H1_WORD('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n') &&
+		if (second == L7_CHARS('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n') &&
 		    (l7_be16(w, at + 16) | 0x2020) == (('g' << 8) | ':'))
 			h1_transfer_encoding(w, h, at + 18, end);
 		return 0;
 	}
-	if (first == H1_WORD('u', 'p', 'g', 'r', 'a', 'd', 'e', ':')) {
+	if (first == L7_CHARS('u', 'p', 'g', 'r', 'a', 'd', 'e', ':')) {
 		value = h1_blanks(w, at + 8);
 		h->upgrade = h1_upgrade(w, value, end);
 		if (w->index && h->status == 101 && end > value)
 			l7_text(TEXT_UPGRADE, value, end - value, 0);
 		return 0;
 	}
-	if (first == H1_WORD('t', 'r', 'a', 'c', 'e', 'p', 'a', 'r')) {
+	if (first == L7_CHARS('t', 'r', 'a', 'c', 'e', 'p', 'a', 'r')) {
 		second = H1_LOWER(l7_word(w, at + 8));
-		if (L7_FIRST(second, 4) == L7_FIRST(H1_WORD('e', 'n', 't', ':', 0, 0, 0, 0), 4)) {
+		if (L7_FIRST(second, 4) == L7_FIRST(L7_CHARS('e', 'n', 't', ':', 0, 0, 0, 0), 4)) {
 			value = h1_blanks(w, at + 12);
 			if (end > value)
 				l7_text(TEXT_TRACEPARENT, value, end - value, 0);
@@ -340,6 +351,23 @@ static __always_inline int h1_switch(struct l7_work *w, __u8 proto)
 	return L7_GOTO;
 }
 
+/* The request goes on as a stream's. */
+static __always_inline void h1_to_stream(struct l7_work *w, struct l7_exchange *x)
+{
+	__u32 shown = x->id;
+	__u8 method = x->method;
+	__u64 then = x->request_ns;
+	struct l7_exchange *stream;
+
+	l7_exchange_drop(x);
+	stream = l7_exchange_add(w->conn, 1, then);
+	if (!stream)
+		return;
+	stream->shown = shown;
+	stream->method = method;
+	stream->flags = L7X_UPGRADED;
+}
+
 /* The end of a response's header section. */
 FATHOM_STEP h1_response(struct __sk_buff *skb)
 {
@@ -359,18 +387,29 @@ FATHOM_STEP h1_response(struct __sk_buff *skb)
 	w->split.record.head.proto = L7_HTTP1;
 	w->split.record.head.exchange = d->count;
 	x = l7_exchange_find(w->conn, d->count);
-	d->count += 1;
 	if (x) {
+		d->count += 1;
 		method = x->method;
 		w->split.record.head.latency_ns = l7_since(d->http1.began_ns, x->request_ns);
 		w->split.record.head.duration_ns = l7_since(w->now, x->request_ns);
-		l7_exchange_drop(x);
 	} else {
+		/* Its request's place was taken; or none was seen, and none is counted for it. */
+		struct l7_conn *conn = l7_conn_of(w);
+
+		if (conn && conn->dir[0].count > d->count)
+			d->count += 1;
 		w->split.record.head.flags |= L7_F_UNMATCHED;
 		ledger_count(LEDGER_L7_UNMATCHED);
 	}
 	l7_record_joined(w);
 	l7_first_response(w);
+	if (x && status == 101 && d->http1.upgrade == H1_UPGRADE_H2C) {
+		/* Answered on stream 1 (RFC 7540 section 3.2): that is the response. */
+		h1_to_stream(w, x);
+		return h1_switch(w, L7_HTTP2);
+	}
+	if (x)
+		l7_exchange_drop(x);
 	tunnel = method == METHOD_CONNECT && status < 300;
 	if (status == 101 || tunnel)
 		w->split.record.head.flags |= L7_F_UPGRADED;
@@ -381,8 +420,6 @@ FATHOM_STEP h1_response(struct __sk_buff *skb)
 	if (status == 101) {
 		if (upgrade == H1_UPGRADE_WEBSOCKET)
 			return h1_switch(w, L7_WEBSOCKET);
-		if (upgrade == H1_UPGRADE_H2C)
-			return h1_switch(w, L7_HTTP2);
 		return L7_OVER;
 	}
 	if (method == METHOD_HEAD || status == 204 || status == 304)
@@ -493,7 +530,7 @@ FATHOM_STEP h1_step(struct __sk_buff *skb)
 		return L7_NEXT;
 	case H1_HEADERS:
 		if (end > at) {
-			h1_header(at, end, cut);
+			h1_header(at, cut ? end : h1_trimmed(w, at, end), cut);
 			return L7_NEXT;
 		}
 		got = w->index ? h1_response(skb) : h1_request(skb);
@@ -501,7 +538,8 @@ FATHOM_STEP h1_step(struct __sk_buff *skb)
 			d->http1.began_ns = 0;
 		return got;
 	case H1_CHUNK:
-		return h1_chunk(at, end);
+		/* No chunk extension is as long as that. */
+		return cut ? L7_LOST : h1_chunk(at, end);
 	case H1_TRAILERS:
 		if (end == at)
 			d->state = H1_START;

@@ -117,6 +117,26 @@ static __always_inline void l7_first_response(struct l7_work *w)
 	}
 }
 
+/* The same event from the other end. */
+static __always_inline void l7_turn(struct event *e)
+{
+	__u32 identity = e->src_identity;
+	__be16 port = e->sport;
+	__u8 address[16];
+
+	addr_copy(address, e->saddr);
+	addr_copy(e->saddr, e->daddr);
+	addr_copy(e->daddr, address);
+	e->sport = e->dport;
+	e->dport = port;
+	e->src_identity = e->dst_identity;
+	e->dst_identity = identity;
+	e->direction = e->direction == DIR_EGRESS ? DIR_INGRESS : DIR_EGRESS;
+	e->obs_point = e->direction == DIR_EGRESS ? OBS_TO_STACK : OBS_TO_ENDPOINT;
+	e->ct_state = CT_REPLY;
+	e->flags |= EVENT_F_REPLY;
+}
+
 /* The record as it stands into the ring, as a message of the packet at hand. */
 FATHOM_STEP l7_emit(struct __sk_buff *skb, __u32 type)
 {
@@ -170,6 +190,9 @@ FATHOM_STEP l7_emit(struct __sk_buff *skb, __u32 type)
 	e->trigger = TRIGGER_PACKET;
 	e->service_id = w->service_id;
 	e->handshake_us = w->split.record.head.flags & L7_F_FIRST ? w->handshake_us : 0;
+	/* A stream that its client resets: the record is of the response that doesn't come. */
+	if (type == L7_TYPE_RESPONSE && !w->index && w->proto == IPPROTO_TCP)
+		l7_turn(e);
 	w->split.record.head.conn = w->conn;
 	w->split.record.head.kind = type;
 

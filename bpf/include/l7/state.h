@@ -125,7 +125,7 @@ struct l7_conn {
 /* A request that waits for its response, or a stream that goes on. */
 #define L7X_GRPC     (1 << 0)
 #define L7X_ANSWERED (1 << 1) /* latency_ns is known */
-#define L7X_CONNECT  (1 << 2)
+#define L7X_UPGRADED (1 << 2) /* came as an HTTP/1 request that changed to HTTP/2 */
 
 struct l7_exchange {
 	__u64 conn;       /* 0 = free */
@@ -143,6 +143,8 @@ struct l7_exchange {
 	__u8 flags;    /* L7X_* */
 	__u16 version; /* Kafka */
 	__u16 pad;
+	__u32 shown; /* the id that records tell */
+	__u32 pad2;
 	__u64 bytes[2];
 };
 
@@ -223,7 +225,8 @@ struct l7_work {
 	__u64 conn;      /* id */
 	__u8 conn_flags; /* L7C_*, as they were when the segment came */
 	__u8 conn_proto;
-	__u8 spare[6];
+	__u8 recalled; /* what was kept is in use */
+	__u8 spare[5];
 	struct l7_dir d; /* the segment's direction, while it is read; l7_put_back returns it */
 
 	/*

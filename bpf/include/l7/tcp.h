@@ -44,6 +44,9 @@ FATHOM_STEP l7_open(__u32 joined)
 	fresh->flags = L7C_FIRST;
 	if (joined) {
 		fresh->flags |= L7C_JOINED;
+		/* Each direction is somewhere within a message. */
+		fresh->dir[0].flags = L7D_LOST;
+		fresh->dir[1].flags = L7D_LOST;
 	} else {
 		fresh->handshake_us = w->handshake_us;
 		fresh->dir[0].flags = L7D_STARTED;
@@ -171,8 +174,14 @@ static __always_inline int l7_recall(struct l7_work *w)
 	split = bpf_map_lookup_elem(&l7_splits, &key);
 	if (!split)
 		return 0;
-	if (w->d.carry)
-		__builtin_memcpy(w->b, split->carry, L7_CARRY);
+	if (w->d.carry) {
+		/* A held segment of which some was seen meanwhile begins that much later. */
+		__u64 to = w->source == L7_FROM_HELD ? w->off : 0;
+
+		L7_BOUND(to, 2047);
+		__builtin_memcpy(w->b + to, split->carry, L7_CARRY);
+	}
+	w->recalled = 1;
 	if (w->d.flags & L7D_DRAFT) {
 		__builtin_memcpy(&w->split.record.head, &split->record.head,
 				 sizeof(split->record.head));
@@ -239,6 +248,14 @@ FATHOM_STEP l7_keep(__u32 index, __u32 left, __u32 draft)
 	key.index = index;
 	bpf_map_update_elem(&l7_splits, &key, &w->split, BPF_ANY);
 	return 0;
+}
+
+/* What was kept is used up. */
+static __always_inline void l7_forget(struct l7_work *w)
+{
+	struct l7_split_key key = { .conn = w->conn, .index = w->index };
+
+	bpf_map_delete_elem(&l7_splits, &key);
 }
 
 /* The thread is lost: what was begun is dropped, and a beginning is looked for. */
@@ -334,11 +351,36 @@ static __always_inline void l7_parse(struct __sk_buff *skb, __u8 proto)
 	}
 }
 
+/* What is kept of a connection goes with it, so that the maps hold what is live. */
+FATHOM_STEP l7_end(void)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_split_key key = {};
+	struct l7_conn *conn;
+
+	if (!w)
+		return 0;
+	conn = l7_conn_of(w);
+	if (!conn)
+		return 0;
+	key.conn = conn->id;
+	for (__u32 i = 0; i < 2; i++) {
+		key.index = i;
+		if (conn->dir[i].carry || (conn->dir[i].flags & L7D_DRAFT))
+			bpf_map_delete_elem(&l7_splits, &key);
+		key.index = i | 2;
+		if (conn->proto == L7_HTTP2 && conn->dir[i].http2.stash)
+			bpf_map_delete_elem(&l7_splits, &key);
+	}
+	bpf_map_delete_elem(&l7_conns, &w->tuple);
+	return 0;
+}
+
 /* Nothing of this connection is read any more. */
 static __always_inline void l7_drop(struct l7_work *w)
 {
 	l7_mark_off(w);
-	bpf_map_delete_elem(&l7_conns, &w->tuple);
+	l7_end();
 }
 
 /*
@@ -351,6 +393,7 @@ static __always_inline void l7_take(struct l7_work *w, const struct l7_conn *con
 	w->conn = conn->id;
 	w->conn_flags = conn->flags;
 	w->conn_proto = conn->proto;
+	w->recalled = 0;
 	w->d = *d;
 }
 
@@ -391,6 +434,13 @@ static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
 			l7_drop(w);
 			return L7_OVER;
 		}
+		if ((d->flags & L7D_LOST) && w->found == L7_HTTP2) {
+			/* What was inserted meanwhile shifts every index. */
+			w->d.http2.blind = 1;
+			w->d.http2.floor = w->d.count;
+			w->d.http2.block = 0;
+			w->d.http2.stage = 0;
+		}
 		w->d.flags &= ~L7D_LOST;
 		w->d.tries = 0;
 		conn->proto = w->found;
@@ -424,7 +474,7 @@ static __always_inline void l7_segment_end(struct __sk_buff *skb, struct l7_work
 	if (d->held && l7_unhold(0))
 		bpf_tail_call(skb, &l7_programs, L7_PROG_TCP);
 	if (w->over)
-		bpf_map_delete_elem(&l7_conns, &w->tuple);
+		l7_end();
 }
 
 #endif /* FATHOM_L7_TCP_H */

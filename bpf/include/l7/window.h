@@ -23,6 +23,12 @@
 /* A helper's length of 1..size, size a power of two. */
 #define L7_LENGTH(x, size) asm volatile("%0 += -1; %0 &= %1; %0 += 1" : "+r"(x) : "i"((size) - 1))
 
+/* Eight characters as l7_word reads them, and the first of them. */
+#define L7_CHARS(a, b, c, d, e, f, g, h) \
+	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | \
+	 (__u64)(f) << 40 | (__u64)(g) << 48 | (__u64)(h) << 56)
+#define L7_FIRST(word, bytes) ((word) & (~0ULL >> (64 - (bytes) * 8)))
+
 /* What a step of a parser says. */
 #define L7_NEXT 0 /* a unit was taken */
 #define L7_MORE 1 /* the next one isn't all in the window */

@@ -161,6 +161,7 @@ impl Sizes {
             "rule_denials" => self.rule_denials,
             "l7_conns" => self.l7_connections,
             "l7_splits" => (self.l7_connections / 16).max(64),
+            "l7_fields" => (self.l7_connections / 2).max(1024),
             "l7_held" => (self.l7_connections / 32).max(64),
             "l7_exchanges" => self.l7_exchanges / 4,
             _ => return None,

@@ -21,12 +21,13 @@ pub enum Program {
     L7Tcp,
     L7Udp,
     L7Http1,
+    L7Http2,
     L7Dns,
 }
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::FromPod,
         Self::ToPod,
         Self::SockConnect4,
@@ -41,12 +42,13 @@ impl Program {
         Self::L7Tcp,
         Self::L7Udp,
         Self::L7Http1,
+        Self::L7Http2,
         Self::L7Dns,
     ];
 
     /// The programs that read payloads, by their index in `l7_programs`.
-    pub(super) const L7: [(u32, Self); 4] =
-        [(0, Self::L7Tcp), (1, Self::L7Udp), (2, Self::L7Http1), (4, Self::L7Dns)];
+    pub(super) const L7: [(u32, Self); 5] =
+        [(0, Self::L7Tcp), (1, Self::L7Udp), (2, Self::L7Http1), (3, Self::L7Http2), (4, Self::L7Dns)];
 
     /// Name of the C function.
     pub const fn name(self) -> &'static str {
@@ -65,6 +67,7 @@ impl Program {
             Self::L7Tcp => "l7_tcp",
             Self::L7Udp => "l7_udp",
             Self::L7Http1 => "l7_http1",
+            Self::L7Http2 => "l7_http2",
             Self::L7Dns => "l7_dns",
         }
     }

@@ -34,7 +34,15 @@ impl Ipcache {
     /// # Errors
     /// `E2BIG` when the map is full.
     pub fn upsert(&self, address: IpAddr, identity: u32) -> Result<()> {
-        self.exact.upsert(&ip_to_bytes(address), &entry(identity))
+        self.upsert_flags(address, identity, 0)
+    }
+
+    /// Like [`Ipcache::upsert`], with flags ([`crate::abi::IPCACHE_L7_HERE`]).
+    ///
+    /// # Errors
+    /// `E2BIG` when the map is full.
+    pub fn upsert_flags(&self, address: IpAddr, identity: u32, flags: u32) -> Result<()> {
+        self.exact.upsert(&ip_to_bytes(address), &IpcacheEntry { identity, flags })
     }
 
     /// Like [`Ipcache::upsert`] for many.

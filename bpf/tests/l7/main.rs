@@ -6,4 +6,5 @@ mod packet;
 
 mod dns;
 mod http1;
+mod http2;
 mod talk;

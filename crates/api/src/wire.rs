@@ -157,6 +157,12 @@ pub(crate) fn put_number(out: &mut BytesMut, field: u32, value: u64) {
     }
 }
 
+/// A number that is 0 and told: that of an `optional` field.
+pub(crate) fn put_zero(out: &mut BytesMut, field: u32) {
+    put_key(out, field, VARINT);
+    put_byte(out, 0);
+}
+
 /// An enum or other `int32`, left out when 0; negative ones take ten bytes, as the format wants it.
 #[inline]
 pub(crate) fn put_int32(out: &mut BytesMut, field: u32, value: i32) {

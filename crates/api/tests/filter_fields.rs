@@ -1,8 +1,11 @@
 //! Every field of FlowFilter: what it matches, what it does not, and how nonsense is refused.
 
 use fathom_api::Filter;
+use fathom_api::fathom_v1::{FlowFacts, Grpc, L7Facts};
 use fathom_api::flow::{self, Flow, FlowFilter, flow_filter, layer4, layer7};
 use fathom_api::names::{event, tcp_flag};
+use prost::Message;
+use prost_types::Any;
 
 fn matches(filter: FlowFilter, flow: &Flow) -> bool {
     Filter::compile(&[filter], &[]).expect("a valid filter").matches(flow)
@@ -162,6 +165,38 @@ fn http_and_dns_fields_match_l7_flows_only() {
     let flow = Flow { l7: l7(layer7::Record::Dns(dns)), ..tcp_flow() };
     tells_apart!(flow, dns_query: texts(["live\\.svc"]), not texts(["^live"]));
     tells_apart!(flow, protocol: texts(["dns"]), not texts(["http"]));
+    #[allow(deprecated)]
+    let kafka = layer7::Record::Kafka(flow::Kafka { topic: "orders".into(), ..Default::default() });
+    let flow = Flow { l7: l7(kafka), ..tcp_flow() };
+    tells_apart!(flow, protocol: texts(["kafka"]), not texts(["http", "grpc", "dns"]));
+}
+
+#[test]
+fn grpc_is_http_that_says_so() {
+    let plain = http_flow();
+    tells_apart!(plain, protocol: texts(["http"]), not texts(["grpc"]));
+    let facts = FlowFacts {
+        l7: Some(L7Facts { grpc: Some(Grpc::default()), ..Default::default() }),
+        ..Default::default()
+    };
+    let any = Any { type_url: fathom_api::facts::FACTS_TYPE.into(), value: facts.encode_to_vec() };
+    let told = Flow { extensions: Some(any), ..http_flow() };
+    tells_apart!(told, protocol: texts(["grpc"]), not texts(["dns"]));
+    tells_apart!(told, protocol: texts(["http"]), not texts(["kafka"]));
+    let header = flow::HttpHeader { key: "Content-Type".into(), value: "application/grpc+proto".into() };
+    let http = flow::Http { headers: vec![header], ..Default::default() };
+    let captured = Flow { l7: l7(layer7::Record::Http(http)), ..http_flow() };
+    tells_apart!(captured, protocol: texts(["grpc"]), not texts(["dns"]));
+}
+
+#[test]
+fn a_message_is_not_shown_as_the_verdict_of_its_connection() {
+    let verdicts = flow::EventTypeFilter { r#type: event::POLICY_VERDICT, ..Default::default() };
+    let verdicts = FlowFilter { event_type: vec![verdicts], ..Default::default() };
+    let allowed = Flow { egress_allowed_by: vec![flow::Policy::default()], ..tcp_flow() };
+    assert!(matches(verdicts.clone(), &allowed));
+    let message = Flow { egress_allowed_by: vec![flow::Policy::default()], ..http_flow() };
+    assert!(!matches(verdicts, &message));
 }
 
 #[test]
@@ -283,7 +318,7 @@ fn nonsense_is_refused_by_field_and_value() {
     refuses!(source_port: texts(["http"]), "\"http\"");
     refuses!(destination_port: texts(["65536"]), "\"65536\"");
     refuses!(destination_port: texts(["+80"]), "\"+80\"");
-    refuses!(protocol: texts(["kafka"]), "\"kafka\"");
+    refuses!(protocol: texts(["amqp"]), "\"amqp\"");
     refuses!(verdict: vec![99], "99");
     refuses!(drop_reason_desc: vec![1], "1 is not a drop reason");
     refuses!(traffic_direction: vec![3], "3");

@@ -4,15 +4,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use fathom_api::fathom_v1::{FlowFacts, RuleRef};
-use fathom_api::flow::{self, Flow, layer4};
+use fathom_api::fathom_v1::{self, FlowFacts, RuleRef};
+use fathom_api::flow::{self, Flow, layer4, layer7};
+use fathom_api::names::l7_summary::L7Summary;
 use fathom_api::names::summary::Summary;
-use fathom_api::names::tcp_flag;
+use fathom_api::names::{dns, kafka, tcp_flag};
 use fathom_api::observer::GetFlowsResponse;
 use fathom_api::observer::get_flows_response::ResponseTypes;
 use fathom_api::time::timestamp;
 use fathom_api::uuid::UuidSpace;
-use fathom_api::write::{Facts, FlowParts, L4, Mask, NodeFields, Policies, flow_response};
+use fathom_api::write::{
+    Dns, EncryptedFacts, Facts, FlowParts, Grpc, Http, Kafka, KafkaFacts, L4, L7, L7Facts, L7Record, Mask,
+    NodeFields, Policies, flow_response,
+};
 use proptest::prelude::*;
 use prost::Message;
 use prost_types::{Any, FieldMask};
@@ -36,6 +40,48 @@ struct Chosen {
     policies: Vec<flow::Policy>,
     rules: Vec<RuleRef>,
     node: (String, Vec<String>),
+    message: Option<Message7>,
+}
+
+/// A message a test chose: texts and numbers for whatever it has of them.
+#[derive(Clone, Debug)]
+struct Message7 {
+    protocol: u8,
+    texts: [String; 4],
+    list: Vec<Box<str>>,
+    ips: Vec<IpAddr>,
+    wide: [u64; 5],
+    small: [u16; 4],
+    flags: [bool; 8],
+}
+
+impl Message7 {
+    fn headers(&self) -> Vec<(Box<str>, Box<str>)> {
+        self.list.iter().map(|name| (name.clone(), self.texts[3].as_str().into())).collect()
+    }
+
+    fn cnames(&self) -> Vec<Arc<str>> {
+        self.list.iter().map(|name| Arc::from(&**name)).collect()
+    }
+}
+
+fn message() -> impl Strategy<Value = Message7> {
+    let texts = proptest::array::uniform4("[a-z/:.]{0,150}");
+    let list = proptest::collection::vec("[a-z]{0,9}".prop_map(Box::from), 0..4);
+    let ips = proptest::collection::vec(any::<IpAddr>(), 0..4);
+    let wide = proptest::array::uniform5(prop_oneof![Just(0), any::<u64>()]);
+    let small = proptest::array::uniform4(prop_oneof![Just(0), any::<u16>()]);
+    (0u8..3, texts, list, ips, wide, small, any::<[bool; 8]>()).prop_map(
+        |(protocol, texts, list, ips, wide, small, flags)| Message7 {
+            protocol,
+            texts,
+            list,
+            ips,
+            wide,
+            small,
+            flags,
+        },
+    )
 }
 
 fn l4() -> impl Strategy<Value = L4> {
@@ -106,10 +152,11 @@ fn chosen() -> impl Strategy<Value = Chosen> {
         proptest::collection::vec(policy, 0..3),
         proptest::collection::vec(rule, 0..3),
         ("[a-z/]{0,20}", proptest::collection::vec("[a-z=]{1,9}", 0..3)),
+        proptest::option::of(message()),
     );
     (packet, who).prop_map(|(packet, who)| {
         let (time_ns, numbers, wide, ip, xlated, flags, l4, ethertype) = packet;
-        let (endpoints, services, names, reply, interface, policies, rules, node) = who;
+        let (endpoints, services, names, reply, interface, policies, rules, node, message) = who;
         Chosen {
             time_ns,
             numbers,
@@ -127,6 +174,7 @@ fn chosen() -> impl Strategy<Value = Chosen> {
             policies,
             rules,
             node,
+            message,
         }
     })
 }
@@ -155,7 +203,12 @@ fn written(chosen: &Chosen, mask: &Mask) -> BytesMut {
     let (conntrack_state, trigger) = conntrack_and_trigger(chosen);
     let [ethernet, has_uuid, denied, has_facts] = chosen.flags;
     let n = &chosen.numbers;
+    let message = chosen.message.as_ref();
+    let (headers, cnames) =
+        (message.map_or(vec![], Message7::headers), message.map_or(vec![], Message7::cnames));
     let parts = FlowParts {
+        l7: message.map(|message| l7(message, &headers, &cnames)),
+        trace_id: message.map_or("", |message| &message.texts[3]),
         uuid: has_uuid.then(|| uuids().at(chosen.wide[0])),
         verdict: n[0] % 8,
         drop_reason: n[1],
@@ -194,12 +247,157 @@ fn written(chosen: &Chosen, mask: &Mask) -> BytesMut {
             frontend: chosen.xlated.map(|ip| (ip, 80).into()),
             cpu: n[2] as u32,
             seq: n[3] as u32,
+            l7: message.map(l7_facts),
+            encrypted: message.map(|message| EncryptedFacts {
+                protocol: &message.texts[0],
+                server_name: &message.texts[1],
+                alpn: &message.list,
+                truncated: message.flags[0],
+            }),
         }),
         ..FlowParts::new(&node, chosen.time_ns)
     };
     let mut out = BytesMut::new();
     flow_response(&mut out, &parts, mask);
     out
+}
+
+/// The message as the writer takes it.
+fn l7<'a>(m: &'a Message7, headers: &'a [(Box<str>, Box<str>)], cnames: &'a [Arc<str>]) -> L7<'a> {
+    let [one, two, three, _] = &m.texts;
+    let record = match m.protocol {
+        0 => L7Record::Http(Http {
+            code: m.small[0].into(),
+            method: one,
+            url: two,
+            protocol: three,
+            headers,
+            grpc_status: m.flags[0].then_some(m.small[1]),
+        }),
+        1 => L7Record::Dns(Dns {
+            query: one,
+            ips: &m.ips,
+            ttl: m.small[0].into(),
+            cnames,
+            rcode: m.small[1].into(),
+            qtypes: &m.small[2..3],
+            rrtypes: &m.small[..2],
+        }),
+        _ => L7Record::Kafka(Kafka {
+            error_code: m.flags[0].then_some(m.small[0] as i16),
+            api_version: m.small[1] as i16,
+            api_key: m.small[2],
+            correlation_id: m.wide[1] as i32,
+            topic: one,
+        }),
+    };
+    L7 { kind: i32::from(m.small[3] % 4), latency_ns: m.wide[0], record }
+}
+
+/// The same as a prost struct.
+#[allow(deprecated)]
+fn layer7(m: &Message7) -> flow::Layer7 {
+    let list = || m.list.iter().map(ToString::to_string);
+    let kinds = |kinds: &[u16]| kinds.iter().map(|kind| dns::Type(*kind).to_string()).collect();
+    let record = match m.protocol {
+        0 => layer7::Record::Http(flow::Http {
+            code: m.small[0].into(),
+            method: m.texts[0].clone(),
+            url: m.texts[1].clone(),
+            protocol: m.texts[2].clone(),
+            headers: list().map(|key| flow::HttpHeader { key, value: m.texts[3].clone() }).collect(),
+        }),
+        1 => layer7::Record::Dns(flow::Dns {
+            query: m.texts[0].clone(),
+            ips: m.ips.iter().map(ToString::to_string).collect(),
+            ttl: m.small[0].into(),
+            cnames: list().collect(),
+            rcode: m.small[1].into(),
+            qtypes: kinds(&m.small[2..3]),
+            rrtypes: kinds(&m.small[..2]),
+            ..Default::default()
+        }),
+        _ => layer7::Record::Kafka(flow::Kafka {
+            error_code: if m.flags[0] { i32::from(m.small[0] as i16) } else { 0 },
+            api_version: i32::from(m.small[1] as i16),
+            api_key: kafka::ApiKey(m.small[2]).to_string(),
+            correlation_id: m.wide[1] as i32,
+            topic: m.texts[0].clone(),
+        }),
+    };
+    flow::Layer7 { r#type: i32::from(m.small[3] % 4), latency_ns: m.wide[0], record: Some(record) }
+}
+
+fn l7_facts(m: &Message7) -> L7Facts<'_> {
+    let [truncated, unknown, unmatched, joined, ended, grpc, kafka, reset] = m.flags;
+    L7Facts {
+        connection: m.wide[0],
+        exchange: m.wide[1] as u32,
+        duration_ns: m.wide[2],
+        handshake_ns: m.wide[3],
+        client_bytes: m.wide[4],
+        server_bytes: m.wide[0],
+        truncated,
+        unknown,
+        unmatched,
+        joined,
+        ended,
+        upgraded_to: &m.texts[0],
+        reset_code: reset.then_some(m.small[0].into()),
+        grpc: grpc.then(|| Grpc {
+            service: &m.texts[1],
+            method: &m.texts[2],
+            status: kafka.then_some(m.small[1]),
+            client_messages: m.wide[2] as u32,
+            server_messages: m.wide[3] as u32,
+        }),
+        kafka: kafka.then(|| KafkaFacts {
+            client_id: &m.texts[1],
+            topics: &m.list,
+            topic_count: m.small[2].into(),
+            no_response: reset,
+        }),
+        problem: &m.texts[3],
+        client_frames: m.small[0].into(),
+        server_frames: m.small[1].into(),
+    }
+}
+
+/// The same as a prost struct.
+fn expected_l7_facts(m: &Message7) -> fathom_v1::L7Facts {
+    let facts = l7_facts(m);
+    let list = || m.list.iter().map(ToString::to_string).collect();
+    fathom_v1::L7Facts {
+        connection: facts.connection,
+        exchange: facts.exchange,
+        duration_ns: facts.duration_ns,
+        handshake_ns: facts.handshake_ns,
+        client_bytes: facts.client_bytes,
+        server_bytes: facts.server_bytes,
+        truncated: facts.truncated,
+        unknown: facts.unknown,
+        unmatched: facts.unmatched,
+        joined: facts.joined,
+        ended: facts.ended,
+        upgraded_to: facts.upgraded_to.into(),
+        reset_code: facts.reset_code,
+        grpc: facts.grpc.map(|grpc| fathom_v1::Grpc {
+            service: grpc.service.into(),
+            method: grpc.method.into(),
+            status: grpc.status.map(Into::into),
+            client_messages: grpc.client_messages,
+            server_messages: grpc.server_messages,
+        }),
+        kafka: facts.kafka.map(|kafka| fathom_v1::KafkaFacts {
+            client_id: kafka.client_id.into(),
+            topics: list(),
+            topic_count: kafka.topic_count,
+            no_response: kafka.no_response,
+        }),
+        problem: facts.problem.into(),
+        client_frames: facts.client_frames,
+        server_frames: facts.server_frames,
+    }
 }
 
 /// The same response as a prost struct.
@@ -212,7 +410,11 @@ fn expected(chosen: &Chosen) -> GetFlowsResponse {
     let l4 = |protocol| Some(flow::Layer4 { protocol: Some(protocol) });
     let (egress, ingress) = (n[5] % 3 == 2, n[5] % 3 == 1);
     let policies = |wanted: bool| if wanted { chosen.policies.clone() } else { vec![] };
-    let summary = Summary { l4: chosen.l4, ethertype: chosen.ethertype }.to_string();
+    let message = chosen.message.as_ref();
+    let summary = match message {
+        Some(message) => L7Summary(&l7(message, &message.headers(), &message.cnames())).to_string(),
+        None => Summary { l4: chosen.l4, ethertype: chosen.ethertype }.to_string(),
+    };
     let facts = FlowFacts {
         rule_id: n[1] as u32,
         rules: chosen.rules.clone(),
@@ -224,6 +426,13 @@ fn expected(chosen: &Chosen) -> GetFlowsResponse {
         frontend: chosen.xlated.map(|ip| format!("{ip}:80")).unwrap_or_default(),
         cpu: n[2] as u32,
         seq: n[3] as u32,
+        l7: message.map(expected_l7_facts),
+        encrypted: message.map(|message| fathom_v1::EncryptedFacts {
+            protocol: message.texts[0].clone(),
+            server_name: message.texts[1].clone(),
+            alpn: message.list.iter().map(ToString::to_string).collect(),
+            truncated: message.flags[0],
+        }),
     };
     let extension =
         Any { type_url: "type.googleapis.com/fathom.v1.FlowFacts".into(), value: facts.encode_to_vec() };
@@ -270,6 +479,10 @@ fn expected(chosen: &Chosen) -> GetFlowsResponse {
         node_name: chosen.node.0.clone(),
         source_names: chosen.names[0].clone(),
         destination_names: chosen.names[1].clone(),
+        l7: message.map(layer7),
+        trace_context: message.filter(|message| !message.texts[3].is_empty()).map(|message| {
+            flow::TraceContext { parent: Some(flow::TraceParent { trace_id: message.texts[3].clone() }) }
+        }),
         reply: chosen.reply == Some(true),
         event_type: ((n[3], n[4]) != (0, 0))
             .then_some(flow::CiliumEventType { r#type: n[3], sub_type: n[4] }),
@@ -323,6 +536,7 @@ const CLI_MASK: &[&str] = &[
     "destination.pod_name",
     "Type",
     "node_name",
+    "l7",
     "event_type",
     "source_service",
     "destination_service",
@@ -349,7 +563,8 @@ proptest! {
         paths in proptest::sample::subsequence(
             vec!["verdict", "IP.source", "l4.TCP.flags.SYN", "source.labels", "source", "destination.pod_name",
                  "uuid", "node_labels", "emitter.name", "ingress_denied_by", "Summary", "extensions", "time.seconds",
-                 "is_reply", "destination_names", "interface.name"], 1..10),
+                 "is_reply", "destination_names", "interface.name", "l7.type", "l7.http.url", "l7.dns",
+                 "trace_context"], 1..10),
     ) {
         let mask = mask(&paths);
         let bytes = written(&chosen, &mask);

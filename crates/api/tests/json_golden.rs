@@ -1,7 +1,7 @@
 //! JSON lines as Hubble's command line prints them, written out by hand, both ways.
 
-use fathom_api::fathom_v1::{self, FlowFacts, RuleRef};
-use fathom_api::flow::{self, Flow, layer4};
+use fathom_api::fathom_v1::{self, EncryptedFacts, FlowFacts, Grpc, KafkaFacts, L7Facts, RuleRef};
+use fathom_api::flow::{self, Flow, layer4, layer7};
 use fathom_api::json;
 use fathom_api::observer::get_flows_response::ResponseTypes;
 use fathom_api::observer::{GetFlowsResponse, ServerStatusResponse};
@@ -136,7 +136,107 @@ fn dropped() -> Flow {
     }
 }
 
-fn responses() -> [GetFlowsResponse; 6] {
+fn with_facts(facts: &FlowFacts) -> Option<Any> {
+    Some(Any { type_url: fathom_api::facts::FACTS_TYPE.into(), value: facts.encode_to_vec() })
+}
+
+fn message(kind: flow::L7FlowType, latency_ns: u64, record: layer7::Record, facts: L7Facts) -> Flow {
+    Flow {
+        time: time(SECONDS, 0),
+        verdict: flow::Verdict::Forwarded.into(),
+        r#type: flow::FlowType::L7.into(),
+        event_type: Some(flow::CiliumEventType { r#type: 129, sub_type: 0 }),
+        is_reply: Some(kind == flow::L7FlowType::Response),
+        l7: Some(flow::Layer7 { r#type: kind.into(), latency_ns, record: Some(record) }),
+        extensions: with_facts(&FlowFacts { l7: Some(facts), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+fn grpc() -> Flow {
+    let http = flow::Http {
+        code: 200,
+        method: "POST".into(),
+        url: "http://chat:50051/chat.v1.Rooms/Join?a=<b>&c".into(),
+        protocol: "HTTP/2".into(),
+        headers: vec![flow::HttpHeader { key: "x-team".into(), value: "live".into() }],
+    };
+    let facts = L7Facts {
+        connection: u64::MAX,
+        exchange: 1,
+        duration_ns: 5_000_000,
+        handshake_ns: 120_000,
+        client_bytes: 7,
+        server_bytes: 1024,
+        truncated: true,
+        grpc: Some(Grpc {
+            service: "chat.v1.Rooms".into(),
+            method: "Join".into(),
+            status: Some(0),
+            client_messages: 1,
+            server_messages: 10_000,
+        }),
+        ..Default::default()
+    };
+    let trace_id = "4bf92f3577b34da6a3ce929d0e0e4736".into();
+    Flow {
+        trace_context: Some(flow::TraceContext { parent: Some(flow::TraceParent { trace_id }) }),
+        ..message(flow::L7FlowType::Response, 4_200_000, layer7::Record::Http(http), facts)
+    }
+}
+
+fn dns() -> Flow {
+    let dns = flow::Dns {
+        query: "db.shop.svc.".into(),
+        ips: vec!["10.0.0.1".into(), "fd00::1".into()],
+        ttl: 30,
+        cnames: vec!["db-0.shop.svc.".into()],
+        rcode: 0,
+        qtypes: vec!["A".into()],
+        rrtypes: vec!["CNAME".into(), "A".into(), "AAAA".into()],
+        ..Default::default()
+    };
+    let facts = L7Facts { problem: "breaks off".into(), unmatched: true, ..Default::default() };
+    message(flow::L7FlowType::Response, 1, layer7::Record::Dns(dns), facts)
+}
+
+#[allow(deprecated)] // The contract's word; we still tell of it.
+fn kafka() -> Flow {
+    let kafka = flow::Kafka {
+        error_code: -1,
+        api_version: 9,
+        api_key: "produce".into(),
+        correlation_id: 5,
+        topic: "orders".into(),
+    };
+    let facts = L7Facts {
+        kafka: Some(KafkaFacts {
+            client_id: "producer-1".into(),
+            topics: vec!["orders".into(), "audit".into()],
+            topic_count: 3,
+            no_response: true,
+        }),
+        reset_code: Some(0),
+        ..Default::default()
+    };
+    message(flow::L7FlowType::Request, 0, layer7::Record::Kafka(kafka), facts)
+}
+
+fn encrypted() -> Flow {
+    let facts = EncryptedFacts {
+        protocol: "TLS".into(),
+        server_name: "chat.example.org".into(),
+        alpn: vec!["h2".into(), "http/1.1".into()],
+        truncated: false,
+    };
+    Flow {
+        destination_names: vec!["chat.example.org".into()],
+        extensions: with_facts(&FlowFacts { encrypted: Some(facts), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+fn responses() -> [GetFlowsResponse; 10] {
     let response = |member, node_name: &str, time| GetFlowsResponse {
         response_types: Some(member),
         node_name: node_name.into(),
@@ -169,6 +269,10 @@ fn responses() -> [GetFlowsResponse; 6] {
         response(ResponseTypes::LostEvents(lost), "worker-1", time(SECONDS + 2, 0)),
         response(ResponseTypes::NodeStatus(status), "relay", time(SECONDS + 2, 0)),
         GetFlowsResponse::default(),
+        response(ResponseTypes::Flow(grpc()), "worker-1", None),
+        response(ResponseTypes::Flow(dns()), "worker-1", None),
+        response(ResponseTypes::Flow(kafka()), "worker-1", None),
+        response(ResponseTypes::Flow(encrypted()), "worker-1", None),
     ]
 }
 

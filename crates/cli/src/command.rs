@@ -11,6 +11,7 @@ use clap::{
 
 use crate::observe::typed::ObserveArgs;
 use crate::settings::typed::GlobalArgs;
+use crate::top::typed::TopArgs;
 
 /// See what pods say to each other, and what became of it
 #[derive(Parser, Debug)]
@@ -26,6 +27,8 @@ pub struct Cli {
 pub enum Task {
     /// Show flows and events, past and present
     Observe(Box<ObserveArgs>),
+    /// Show live what is asked for most, slowest or fails
+    Top(TopArgs),
     /// Tell how the server is, and whether its stream is complete
     Status(StatusArgs),
     /// List what the server knows

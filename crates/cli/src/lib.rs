@@ -17,6 +17,7 @@ mod run;
 mod settings;
 mod status;
 mod terminal;
+mod top;
 mod watch;
 
 pub use run::main;

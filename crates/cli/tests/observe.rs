@@ -169,9 +169,9 @@ fn standard_error_that_went_away_is_no_error_either() {
 
 #[test]
 fn what_the_server_refuses_is_a_usage_error_in_its_words() {
-    let refuse = Some(Status::invalid_argument("invalid filter: whitelist[0].http_path: unclosed group"));
+    let refuse = Some(Status::invalid_argument("invalid filter: whitelist[0].source_label: no selector"));
     let server = Server::start(Script { refuse, ..Default::default() });
-    let (status, out, err) = run(server.fathom("observe --http-path ("));
+    let (status, out, err) = run(server.fathom("observe --label ="));
     assert_eq!((status, out.as_str()), (2, ""));
     let expected = format!("Error: {} refused the request: invalid filter: ", server.address());
     assert!(err.starts_with(&expected), "{err}");
@@ -180,6 +180,10 @@ fn what_the_server_refuses_is_a_usage_error_in_its_words() {
 #[test]
 fn mistakes_on_the_command_line_need_no_server() {
     for (line, expected) in [
+        (
+            "observe --http-path (",
+            "Error: invalid argument \"(\" for \"--http-path\" flag: not a regular expression: unclosed group",
+        ),
         (
             "observe --ip 1.1.1.1 --pod a",
             "Error: invalid argument \"a\" for \"--pod\" flag: filters --ip and --pod cannot be combined\n",

@@ -18,7 +18,7 @@ use fathom_node_agent::observer::node::{Node, NodeIdentity};
 use fathom_node_agent::observer::view::View;
 use fathom_node_agent::pipeline::Pipeline;
 use nix::time::ClockId;
-use support::{cpu_ns, figure, pipeline, records, snapshot};
+use support::{cpu_ns, figure, packet, pipeline, records, snapshot};
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
@@ -33,7 +33,7 @@ fn filled(flows: usize) -> Pipeline {
     let mut intake = pipeline.intake().expect("the first");
     let records = records(1 << 14);
     for record in records.iter().cycle().take(flows) {
-        intake.take(record);
+        intake.take(packet(record));
     }
     intake.publish();
     pipeline

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fathom_node_agent::events::flow::BYTES_PER_FLOW;
 use nix::time::ClockId;
-use support::{cpu_ns, figure, pipeline, records};
+use support::{cpu_ns, figure, packet, pipeline, records};
 
 mod support;
 
@@ -50,7 +50,7 @@ fn main() {
     let mut round = || {
         for drain in records.chunks(1024) {
             intake.begin_batch();
-            drain.iter().for_each(|record| intake.take(record));
+            drain.iter().for_each(|event| intake.take(packet(event)));
             intake.publish();
         }
     };
@@ -101,7 +101,7 @@ fn follow_beside(records: &[fathom_bpf::abi::Event]) {
             let before = cpu_ns(ClockId::CLOCK_THREAD_CPUTIME_ID);
             for drain in records.chunks(1024) {
                 intake.begin_batch();
-                drain.iter().for_each(|record| intake.take(record));
+                drain.iter().for_each(|event| intake.take(packet(event)));
                 intake.publish();
             }
             best = best.min(cpu_ns(ClockId::CLOCK_THREAD_CPUTIME_ID) - before);
@@ -117,7 +117,7 @@ fn bytes_per_flow(records: &[fathom_bpf::abi::Event]) {
     let mut intake = pipeline.intake().expect("the first");
     let before = LIVE.load(Ordering::Relaxed);
     for record in records.iter().cycle().take(LARGE) {
-        intake.take(record);
+        intake.take(packet(record));
     }
     intake.publish();
     let held = LIVE.load(Ordering::Relaxed) - before;

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fathom_bpf::abi;
 use fathom_bpf::load::{EventPolicy, L7Mode, LoadConfig, PeerAddress, Sizes, Timeouts};
+
+use crate::events::l7::{Redaction, header_name};
 
 /// Puts Fathom's programs on this node's pods, enforces policy, and serves every decision as a flow.
 #[derive(Clone, Debug, Parser)]
@@ -103,6 +106,24 @@ pub struct Config {
     /// How often connections that ended in silence are looked for, to tell what they still held
     #[arg(long, env = "FATHOM_ENDED_INTERVAL", default_value = "30s", value_parser = a_second_or_more, value_name = "DURATION")]
     pub ended_interval: Duration,
+
+    /// Which application protocols are looked at, on every pod but those annotated fathom.dev/l7: "off"
+    #[arg(long, env = "FATHOM_L7", default_value = "all", value_name = "WHICH")]
+    pub l7: L7,
+
+    /// What is taken out of messages before they are kept: url-query, user-info, headers:NAME,NAME
+    #[arg(
+        long,
+        env = "FATHOM_L7_REDACT",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "WHAT"
+    )]
+    pub l7_redact: Redaction,
+
+    /// HTTP headers to capture, at most 8, separated by commas
+    #[arg(long, env = "FATHOM_L7_HEADERS", default_value = "", hide_default_value = true, value_parser = header_names, value_name = "NAMES")]
+    pub l7_headers: HeaderNames,
 
     #[command(flatten)]
     pub timeouts: CtTimeouts,
@@ -230,6 +251,18 @@ pub enum Events {
     Packet,
 }
 
+/// See [`Config::l7`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum L7 {
+    Off,
+    Dns,
+    All,
+}
+
+/// Names of headers in lower case. A type of its own, because clap reads a `Vec` as a repeated flag.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderNames(Vec<Box<str>>);
+
 /// See [`Config::peer_address`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Peer {
@@ -281,8 +314,17 @@ impl Config {
                 Peer::Service => PeerAddress::Service,
             },
             timeouts: self.timeouts.timeouts(),
-            l7: L7Mode::All,
+            l7: match self.l7 {
+                L7::Off => L7Mode::Off,
+                L7::Dns => L7Mode::Dns,
+                L7::All => L7Mode::All,
+            },
         }
+    }
+
+    /// HTTP headers to capture, in lower case: at most [`abi::L7_HEADERS`], each at most 32 bytes.
+    pub fn l7_headers(&self) -> &[Box<str>] {
+        &self.l7_headers.0
     }
 
     /// The directory of identity numbers.
@@ -336,6 +378,22 @@ impl MapSizes {
             l7_connections: self.map_l7_connections,
             l7_exchanges: self.map_l7_exchanges,
         }
+    }
+}
+
+/// "x-request-id,x-team".
+fn header_names(text: &str) -> Result<HeaderNames, String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let mut list: Vec<Box<str>> = Vec::new();
+    for name in names {
+        let name = header_name(name)?;
+        if !list.contains(&name) {
+            list.push(name);
+        }
+    }
+    match list.len() {
+        0..=abi::L7_HEADERS => Ok(HeaderNames(list)),
+        many => Err(format!("{many} headers, and at most {} can be captured", abi::L7_HEADERS)),
     }
 }
 
@@ -401,11 +459,34 @@ mod tests {
             (["--report-interval", "5 parsecs"], "5s"),
             (["--events", "all"], "connection"),
             (["--mtu", "576"], "1280"),
+            (["--l7", "http"], "dns"),
+            (["--l7-redact", "query"], "url-query"),
+            (["--l7-headers", "a b"], "\"a b\""),
+            (["--l7-headers", "a,b,c,d,e,f,g,h,i"], "at most 8"),
             (["--tls-cert-file", "x"], "--tls-key-file"),
         ] {
             let error = parse(&arguments).unwrap_err().to_string();
             assert!(error.contains(text), "{arguments:?}: {error}");
         }
+    }
+
+    #[test]
+    fn what_is_looked_at_captured_and_taken_out_is_understood() {
+        let config = parse(&[]).unwrap().run;
+        assert_eq!((config.l7_headers().len(), config.l7_redact), (0, Redaction::default()));
+        let config = parse(&[
+            "--l7",
+            "dns",
+            "--l7-redact",
+            "user-info,headers:Cookie",
+            "--l7-headers",
+            "X-Request-Id,cookie,x-request-id",
+        ])
+        .unwrap()
+        .run;
+        assert_eq!(config.load().l7, L7Mode::Dns);
+        assert!(config.l7_redact.user_info && config.l7_redact.hides("cookie"));
+        assert_eq!(config.l7_headers(), ["x-request-id".into(), "cookie".into()]);
     }
 
     #[test]

@@ -35,6 +35,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 use crate::cluster::snapshot::Snapshot;
 use crate::events::agent_events::AgentEvents;
 use crate::events::intake::{Intake, Shared};
+use crate::events::l7::Redaction;
 use crate::events::ledger::Ledger;
 use crate::events::reader::Reader;
 use crate::events::source::{KernelLedger, RecordSource};
@@ -70,6 +71,8 @@ pub struct PipelineConfig {
     pub address: String,
     /// Name in this agent's certificate; `None` = plaintext.
     pub tls_server_name: Option<String>,
+    /// What is taken out of messages before they are kept.
+    pub redaction: Redaction,
 }
 
 impl PipelineConfig {
@@ -83,6 +86,7 @@ impl PipelineConfig {
             lost_interval: Duration::from_secs(1),
             address: String::new(),
             tls_server_name: None,
+            redaction: Redaction::default(),
         }
     }
 }
@@ -157,7 +161,7 @@ impl Pipeline {
     /// it was given away before: there is one writer.
     pub fn intake(&self) -> Option<Intake> {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        Some(Intake::new(Arc::clone(&self.shared), writer))
+        Some(Intake::new(Arc::clone(&self.shared), writer, self.config.redaction.clone()))
     }
 
     /// The store, the losses and the books.

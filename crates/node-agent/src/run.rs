@@ -44,7 +44,7 @@ use crate::cluster::yaml::YamlDirectory;
 use crate::cni::attachments::Attachments;
 use crate::cni::notes;
 use crate::cni::server::CniService;
-use crate::config::{Cli, Command, Config, Switch};
+use crate::config::{Cli, Command, Config, L7, Switch};
 use crate::control::devices;
 use crate::control::metrics::ControlMetrics;
 use crate::control::plan::{Planner, ThisNode};
@@ -156,6 +156,7 @@ impl Agent {
         }
         let rings = loaded.reader().context("open the rings")?;
         let accounts = KernelAccounts::new(loaded.clone(), rings.gauge());
+        let taken = accounts.taken();
         let snapshot: Arc<ArcSwap<Snapshot>> = Arc::default();
         let report: Arc<ArcSwap<Report>> = Arc::default();
         let facts = control_facts(&loaded, &snapshot, &report, &features, &node_name);
@@ -173,7 +174,7 @@ impl Agent {
             stop: CancellationToken::new(),
             config,
         };
-        let rings = Rings::new(rings, agent.pipeline.readiness());
+        let rings = Rings::new(rings, taken, agent.pipeline.readiness());
         agent.serve(rings, snapshot, report).await
     }
 
@@ -281,8 +282,11 @@ impl Agent {
         let config = &self.config;
         let filter = LabelFilter::with_user_rules(&config.labels).context("--labels")?;
         let registry = Arc::new(DirectoryRegistry::open(&config.identities()).context("open --identities")?);
-        let node =
-            ThisNode { name: self.node_name.as_str().into(), cluster: config.cluster_name.as_str().into() };
+        let node = ThisNode {
+            name: self.node_name.as_str().into(),
+            cluster: config.cluster_name.as_str().into(),
+            l7: config.l7 != L7::Off,
+        };
         let kernel = Kernel::new(self.loaded.clone());
         let contents = kernel.contents().context("read the tables an earlier agent left")?;
         if !contents.endpoints.is_empty() {
@@ -369,6 +373,7 @@ fn pipeline_config(config: &Config, node_name: &str) -> PipelineConfig {
         lost_interval: config.lost_interval,
         address,
         tls_server_name: tls.then(|| tls_server_name(&config.cluster_name, node_name)),
+        redaction: config.l7_redact.clone(),
         ..PipelineConfig::new(&config.cluster_name, node_name)
     }
 }

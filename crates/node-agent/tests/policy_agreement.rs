@@ -78,7 +78,7 @@ impl Rig {
             self.kernel.remove_prefix(prefix)?;
         }
         for (address, entry) in built.ipcache.addresses() {
-            self.kernel.set_address(address, entry.identity)?;
+            self.kernel.set_address(address, entry.identity, false)?;
         }
         for (prefix, identity) in built.ipcache.prefixes() {
             self.kernel.set_prefix(prefix, identity)?;
@@ -98,6 +98,7 @@ impl Rig {
             identity: built.identities[pod],
             id: 1 + pod as u32,
             ready: true,
+            l7_off: false,
             ipv4: addresses.iter().find_map(|ip| if let IpAddr::V4(v4) = ip { Some(*v4) } else { None }),
             ipv6: addresses.iter().find_map(|ip| if let IpAddr::V6(v6) = ip { Some(*v6) } else { None }),
         };

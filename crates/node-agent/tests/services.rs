@@ -148,7 +148,10 @@ async fn the_ledger_balances_over_the_wire_and_names_what_does_not() {
     let ledger = client.get_ledger(GetLedgerRequest {}).await.unwrap().into_inner().nodes.remove(0);
     assert_eq!((ledger.balanced, ledger.problem.as_str(), ledger.node_name.as_str()), (true, "", "node-a"));
     let names: Vec<_> = ledger.stages.iter().map(|stage| stage.name.as_str()).collect();
-    assert_eq!(names, ["kernel.packets", "kernel.events", "kernel.drops", "reader", "store", "clients"]);
+    assert_eq!(
+        names,
+        ["kernel.packets", "kernel.events", "kernel.drops", "kernel.l7", "reader", "store", "clients"]
+    );
     let clients = &ledger.stages[5];
     assert_eq!((clients.r#in, clients.out, clients.lost), (20, 20, 0));
     agent.kernel.set(|counts| {

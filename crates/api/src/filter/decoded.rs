@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::view::{Application, FlowView, HttpView, Side, Transport};
 use crate::flow::layer4::Protocol;
 use crate::flow::layer7::Record;
-use crate::flow::{DropReason, Endpoint, Flow, Service};
+use crate::flow::{DropReason, Endpoint, Flow, Http, HttpHeader, Service};
 use crate::names::{event, tcp_flag};
 
 impl Flow {
@@ -29,6 +29,14 @@ fn address(text: &str) -> Option<IpAddr> {
     Some(text.parse::<IpAddr>().ok()?.to_canonical())
 }
 
+/// The facts say so, or the content type does where it was captured.
+fn is_grpc(flow: &Flow, http: &Http) -> bool {
+    let by_header = |header: &HttpHeader| {
+        header.key.eq_ignore_ascii_case("content-type") && header.value.starts_with("application/grpc")
+    };
+    crate::facts::say_grpc(flow) || http.headers.iter().any(by_header)
+}
+
 impl FlowView for Flow {
     fn verdict(&self) -> i32 {
         self.verdict
@@ -49,7 +57,12 @@ impl FlowView for Flow {
 
     fn judged_by_policy(&self) -> bool {
         const DENIED: [i32; 2] = [DropReason::PolicyDenied as i32, DropReason::PolicyDeny as i32];
-        FlowView::event_type(self).0 == event::POLICY_VERDICT
+        let event_type = FlowView::event_type(self).0;
+        // A message names the rule of its connection; the packet that was judged has a flow of its own.
+        if event_type == event::L7 {
+            return false;
+        }
+        event_type == event::POLICY_VERDICT
             || self.policy_match_type != 0
             || DENIED.contains(&FlowView::drop_reason(self))
             || [
@@ -171,8 +184,10 @@ impl FlowView for Flow {
     fn application(&self) -> Option<Application> {
         Some(match self.l7_record()? {
             Record::Dns(_) => Application::Dns,
+            Record::Http(http) if is_grpc(self, http) => Application::Grpc,
             Record::Http(_) => Application::Http,
-            _ => Application::Other,
+            #[allow(deprecated)]
+            Record::Kafka(_) => Application::Kafka,
         })
     }
 

@@ -5,7 +5,7 @@ use super::glob::{Glob, NodeGlob};
 use super::http::{Status, path_matches};
 use super::namespaced::NamePrefix;
 use super::selector::Selector;
-use super::view::{FlowView, Side};
+use super::view::{Application, FlowView, Side};
 use crate::flow::{EventTypeFilter, HttpHeader, NetworkInterface, Verdict, Workload};
 use crate::names::event;
 use crate::names::protocol::Protocol;
@@ -156,6 +156,9 @@ fn protocol_matches<F: FlowView>(wanted: Protocol, flow: &F) -> bool {
     match wanted {
         Protocol::Transport(transport) => flow.transport() == Some(transport),
         Protocol::Icmp => matches!(flow.transport(), Some(Icmpv4 | Icmpv6)),
+        Protocol::Application(Application::Http) => {
+            matches!(flow.application(), Some(Application::Http | Application::Grpc))
+        }
         Protocol::Application(application) => flow.application() == Some(application),
     }
 }

@@ -21,12 +21,14 @@ pub enum Transport {
     Igmp,
 }
 
-/// The application record a flow carries, for `protocol: dns` and `protocol: http`.
+/// The application record a flow carries, for `protocol: dns` and the like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Application {
     Dns,
     Http,
-    Other,
+    /// HTTP as well: who asks for HTTP gets these too.
+    Grpc,
+    Kafka,
 }
 
 /// The HTTP part of a flow; absent values are empty or zero.

@@ -297,7 +297,8 @@ pub struct NodeLedger {
 /// One arrow that can lose.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LedgerStage {
-    /// Stable, lower-case: "kernel.packets", "kernel.events", "kernel.drops", "reader", "store", "clients".
+    /// Stable, lower-case: "kernel.packets", "kernel.events", "kernel.drops", "kernel.l7" (a part
+    /// of "kernel.events": application messages), "reader", "store", "clients".
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]

@@ -1,9 +1,13 @@
 //! Numbers of the wire contract and the texts people know them by.
 
+pub mod dns;
 pub mod drop_reason;
 pub mod event;
+pub mod grpc;
 pub mod icmp;
 pub mod identity;
+pub mod kafka;
+pub mod l7_summary;
 pub mod policy_match;
 pub mod protocol;
 pub mod summary;

@@ -12,7 +12,7 @@ pub enum Protocol {
     Application(Application),
 }
 
-const NAMES: [(&str, Protocol); 10] = [
+const NAMES: [(&str, Protocol); 12] = [
     ("icmp", Protocol::Icmp),
     ("icmpv4", Protocol::Transport(Transport::Icmpv4)),
     ("icmpv6", Protocol::Transport(Transport::Icmpv6)),
@@ -23,6 +23,8 @@ const NAMES: [(&str, Protocol); 10] = [
     ("igmp", Protocol::Transport(Transport::Igmp)),
     ("dns", Protocol::Application(Application::Dns)),
     ("http", Protocol::Application(Application::Http)),
+    ("grpc", Protocol::Application(Application::Grpc)),
+    ("kafka", Protocol::Application(Application::Kafka)),
 ];
 
 /// Every name, lower case.
@@ -73,9 +75,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn protocols_are_read_in_any_case_and_kafka_is_gone() {
+    fn protocols_are_read_in_any_case_and_others_are_refused() {
         assert_eq!(parse("TCP"), Ok(Protocol::Transport(Transport::Tcp)));
         assert_eq!(parse("icmp"), Ok(Protocol::Icmp));
-        assert!(parse("kafka").unwrap_err().to_string().ends_with("dns or http)"));
+        assert_eq!(parse("gRPC"), Ok(Protocol::Application(Application::Grpc)));
+        assert!(parse("amqp").unwrap_err().to_string().ends_with("grpc or kafka)"));
     }
 }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::address::{put_ip, put_mac, put_socket};
+use super::l7::{put_encrypted, put_l7, put_l7_facts};
 use super::mask::Mask;
 use super::parts::{Facts, FlowParts, L4, Policies};
 use crate::facts::FACTS_TYPE;
 use crate::flow::{IpVersion, TrafficDirection};
+use crate::names::l7_summary::L7Summary;
 use crate::names::summary::Summary;
 use crate::wire::{put_byte, put_bytes, put_int32, put_nested, put_number, put_sized, put_text};
 
@@ -73,6 +75,9 @@ fn put_ends(to: &mut Fields<'_>, flow: &FlowParts<'_>) {
     to.text(11, &flow.node.node_name);
     to.texts(13, flow.source_names);
     to.texts(14, flow.destination_names);
+    if let Some(l7) = &flow.l7 {
+        to.nested(15, |out| put_l7(out, l7));
+    }
     to.number(16, (flow.is_reply == Some(true)).into());
 }
 
@@ -100,6 +105,9 @@ fn put_event(to: &mut Fields<'_>, flow: &FlowParts<'_>) {
             put_text(out, 2, name);
         });
     }
+    if !flow.trace_id.is_empty() {
+        to.nested(30, |out| put_nested(out, 1, |out| put_text(out, 1, flow.trace_id)));
+    }
     to.int32(31, flow.sock_xlate_point);
     to.number(32, flow.socket_cookie);
     to.number(33, flow.cgroup_id);
@@ -116,9 +124,11 @@ fn put_decision(to: &mut Fields<'_>, flow: &FlowParts<'_>) {
     }
     to.message(41, Some(&flow.node.emitter));
     put_policies(to, &flow.policies);
-    if flow.l4 != L4::None || flow.ethertype != 0 {
+    // Writing to a buffer that grows can't fail.
+    if let Some(l7) = &flow.l7 {
+        to.nested(100_000, |out| _ = write!(out, "{}", L7Summary(l7)));
+    } else if flow.l4 != L4::None || flow.ethertype != 0 {
         let summary = Summary { l4: flow.l4, ethertype: flow.ethertype };
-        // Writing to a buffer that grows can't fail.
         to.nested(100_000, |out| _ = write!(out, "{summary}"));
     }
     if let Some(facts) = &flow.facts {
@@ -210,6 +220,12 @@ fn put_facts(out: &mut BytesMut, facts: &Facts<'_>) {
     }
     put_number(out, 9, facts.cpu.into());
     put_number(out, 10, facts.seq.into());
+    if let Some(l7) = &facts.l7 {
+        put_nested(out, 11, |out| put_l7_facts(out, l7));
+    }
+    if let Some(encrypted) = &facts.encrypted {
+        put_nested(out, 12, |out| put_encrypted(out, encrypted));
+    }
 }
 
 /// Writes those fields that the mask wants, and of messages the part it wants.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::l7::{EncryptedFacts, L7, L7Facts};
 use crate::uuid::Uuid;
 use crate::wire::{put_bytes, put_text};
 
@@ -69,6 +70,8 @@ pub struct Facts<'a> {
     pub frontend: Option<SocketAddr>,
     pub cpu: u32,
     pub seq: u32,
+    pub l7: Option<L7Facts<'a>>,
+    pub encrypted: Option<EncryptedFacts<'a>>,
 }
 
 /// What every flow of a node says about it, encoded once per node.
@@ -133,6 +136,8 @@ pub struct FlowParts<'a> {
     pub flow_type: i32,
     pub source_names: &'a [Arc<str>],
     pub destination_names: &'a [Arc<str>],
+    /// With it, `Summary` tells of the message and not of the transport.
+    pub l7: Option<L7<'a>>,
     /// (type, sub type).
     pub event_type: (i32, i32),
     /// Body of a `flow.Service` message.
@@ -146,6 +151,8 @@ pub struct FlowParts<'a> {
     pub is_reply: Option<bool>,
     /// (index, name).
     pub interface: Option<(u32, &'a str)>,
+    /// W3C trace id, hex; empty when there is none.
+    pub trace_id: &'a str,
     /// Number of [`crate::flow::SocketTranslationPoint`].
     pub sock_xlate_point: i32,
     pub socket_cookie: u64,
@@ -176,6 +183,7 @@ impl<'a> FlowParts<'a> {
             flow_type: 0,
             source_names: &[],
             destination_names: &[],
+            l7: None,
             event_type: (0, 0),
             source_service: None,
             destination_service: None,
@@ -184,6 +192,7 @@ impl<'a> FlowParts<'a> {
             trace_observation_point: 0,
             is_reply: None,
             interface: None,
+            trace_id: "",
             sock_xlate_point: 0,
             socket_cookie: 0,
             cgroup_id: 0,

@@ -14,7 +14,7 @@ use crate::terminal::quantity::{age, counted};
 
 /// Words how much was looked at: what the answer itself said, or else what the server says it holds.
 /// A server that says neither leaves the plain fact that nothing matched.
-pub(super) async fn explain(
+pub(crate) async fn explain(
     connection: &Connection,
     query: &Query,
     tally: &Tally,

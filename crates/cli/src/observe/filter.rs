@@ -11,8 +11,10 @@
 //! result contains everything that Hubble's two would give.
 
 use fathom_api::flow::{FlowFilter, flow_filter};
+use fathom_api::names::event;
 
 use super::flag::{CONFLICTS, EndpointField, Flag, FlowField, Meaning, Side};
+use super::l7_value;
 use super::namespace;
 use super::value::{self, Refusal};
 
@@ -31,6 +33,10 @@ pub enum FilterFlagError {
     Value { flag: String, value: String, refusal: Refusal },
     #[error("trailing --not found in the arguments: it inverts the filter flag after it, and there is none")]
     TrailingNot,
+    #[error(
+        "--{0} is about events of type l7, and --type asks for others only: leave --type out, or add --type l7"
+    )]
+    OtherTypes(&'static str),
 }
 
 /// One end of a flow, as the fields of a filter are grouped.
@@ -81,6 +87,9 @@ pub fn compile<'a>(
     if not {
         return Err(FilterFlagError::TrailingNot);
     }
+    if let Some(flag) = allow.flag_without_event().or(deny.flag_without_event()) {
+        return Err(FilterFlagError::OtherTypes(flag));
+    }
     Ok(Filters { allow: allow.filters(), deny: deny.filters() })
 }
 
@@ -114,6 +123,15 @@ impl List {
             }
         }
         namespace::check(self)
+    }
+
+    /// Only l7 events have messages: a flag about one next to other types could never match.
+    fn flag_without_event(&self) -> Option<&'static str> {
+        const ABOUT_MESSAGES: [&str; 6] =
+            ["http-status", "http-method", "http-path", "http-url", "http-header", "dns-query"];
+        let types = &self.left.event_type;
+        let others = !types.is_empty() && !types.iter().any(|wanted| matches!(wanted.r#type, 0 | event::L7));
+        self.given.iter().copied().find(|flag| others && ABOUT_MESSAGES.contains(flag))
     }
 
     fn namespaces_of(&mut self, side: Side) -> &mut Vec<String> {
@@ -192,20 +210,20 @@ fn put_flow_field(filter: &mut FlowFilter, field: FlowField, value: &str) -> Res
         FlowField::Verdict => filter.verdict.push(value::verdict(value)?),
         FlowField::DropReason => filter.drop_reason_desc.push(value::drop_reason(value)?),
         FlowField::Type => filter.event_type.push(value::event_type(value)?),
-        FlowField::Protocol => filter.protocol.push(value::protocol(value)?),
-        FlowField::HttpStatus => filter.http_status_code.push(text()),
-        FlowField::HttpMethod => filter.http_method.push(text()),
-        FlowField::HttpPath => filter.http_path.push(text()),
-        FlowField::HttpUrl => filter.http_url.push(text()),
-        FlowField::HttpHeader => filter.http_header.push(value::http_header(value)?),
-        FlowField::DnsQuery => filter.dns_query.push(text()),
+        FlowField::Protocol => filter.protocol.push(l7_value::protocol(value)?),
+        FlowField::HttpStatus => filter.http_status_code.push(l7_value::http_status(value)?),
+        FlowField::HttpMethod => filter.http_method.push(l7_value::http_method(value)?),
+        FlowField::HttpPath => filter.http_path.push(l7_value::regex(value)?),
+        FlowField::HttpUrl => filter.http_url.push(l7_value::regex(value)?),
+        FlowField::HttpHeader => filter.http_header.push(l7_value::http_header(value)?),
+        FlowField::DnsQuery => filter.dns_query.push(l7_value::regex(value)?),
         FlowField::TcpFlags => filter.tcp_flags.push(value::tcp_flags(value)?),
         FlowField::TrafficDirection => filter.traffic_direction.push(value::traffic_direction(value)?),
         FlowField::NodeName => filter.node_name.push(text()),
         FlowField::NodeLabel => filter.node_labels.push(text()),
         FlowField::Interface => filter.interface.push(value::interface(value)),
         FlowField::Uuid => filter.uuid.push(text()),
-        FlowField::TraceId => filter.trace_id.push(text()),
+        FlowField::TraceId => filter.trace_id.push(l7_value::trace_id(value)?),
         FlowField::IpTraceId => filter.ip_trace_id.push(value::ip_trace_id(value)?),
         FlowField::IpVersion => filter.ip_version.push(value::ip_version(value)?),
         FlowField::Ipv4 => filter.ip_version.push(value::ip_version("v4")?),

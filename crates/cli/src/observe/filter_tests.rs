@@ -176,6 +176,14 @@ fn bad_values_are_refused_with_flag_and_value() {
         ("--verdict OK", r#"invalid argument "OK" for "--verdict" flag: unknown verdict "OK" (expected "#),
         ("-t moon", r#"invalid argument "moon" for "-t, --type" flag: unknown event type "moon""#),
         (
+            "--http-status 600",
+            r#"invalid argument "600" for "--http-status" flag: not a status; a code ("404"), or its beginning ("4xx", "40x", "4+")"#,
+        ),
+        (
+            "--http-path /a --type drop",
+            "--http-path is about events of type l7, and --type asks for others only: leave --type out",
+        ),
+        (
             "--ip-trace-id 0",
             r#"invalid argument "0" for "--ip-trace-id" flag: invalid --ip-trace-id value; must be greater than 0"#,
         ),
@@ -229,17 +237,28 @@ fn a_port_matches_on_either_side_whatever_side_the_endpoint_is_on() {
 
 #[test]
 fn every_flow_flag_fills_its_field() {
-    let line = "--uuid u --node-name n* --node-label k=v --protocol tcp --http-status 4+ --http-method get \
-        --http-path /a --http-url http --http-header a:b --dns-query x --trace-id t --ip-trace-id 7 -4 -6 \
+    let line = "--uuid u --node-name n* --node-label k=v --protocol tcp --http-status 4xx --http-method get \
+        --http-path /a --http-url http --http-header a:b --dns-query x \
+        --trace-id 4bf92f3577b34da6a3ce929d0e0e4736 --ip-trace-id 7 -4 -6 \
         --ip-version none --snat-ip 1.2.3.4 --tcp-flags syn --traffic-direction ingress --interface eth0 \
         --drop-reason-desc POLICY_DENIED --reply --encrypted --cel-expression true";
     let [filter] = <[FlowFilter; 1]>::try_from(of(line).unwrap().allow).unwrap();
     assert_eq!(filter.ip_version, [1, 2, 0]);
     assert_eq!(filter.drop_reason_desc, [133]);
     assert_eq!(filter.dns_query, ["x"]);
+    assert_eq!(filter.http_status_code, ["4+"]);
     assert_eq!(filter.reply, [true]);
     assert_eq!(filter.encrypted, [true]);
     assert_eq!(filter.experimental.unwrap().cel_expression, ["true"]);
     assert_eq!(filter.interface[0].name, "eth0");
     assert_eq!(filter.source_ip_xlated, ["1.2.3.4"]);
+}
+
+#[test]
+fn flags_about_messages_go_with_type_l7() {
+    for line in ["--http-path /a --type drop --type l7", "--http-path /a", "-t drop --not --http-path /a"] {
+        assert!(of(line).is_ok(), "{line}");
+    }
+    let allow = of("--protocol gRPC --protocol kafka").unwrap().allow;
+    assert_eq!(allow, [filter(|f| f.protocol = strings(&["grpc", "kafka"]))]);
 }

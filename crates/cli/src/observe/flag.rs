@@ -59,6 +59,14 @@ pub enum FlowField {
     Cel,
 }
 
+impl FlowField {
+    /// Only flows of type l7 have it.
+    pub fn is_of_messages(self) -> bool {
+        use FlowField::*;
+        matches!(self, HttpStatus | HttpMethod | HttpPath | HttpUrl | HttpHeader | DnsQuery | TraceId)
+    }
+}
+
 /// The meaning of one flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
@@ -206,7 +214,7 @@ pub static FLOW_FLAGS: [Flag; 28] = {
             None,
             Flow(F::Protocol),
             Some("PROTOCOL"),
-            "This protocol: tcp, udp, sctp, icmp, icmpv4, icmpv6, vrrp, igmp, dns, http",
+            "This protocol: tcp, udp, sctp, icmp, icmpv4, icmpv6, vrrp, igmp; or messages of one: http (gRPC too), grpc, dns, kafka",
         ),
         flag(
             "tcp-flags",
@@ -245,36 +253,42 @@ pub static FLOW_FLAGS: [Flag; 28] = {
             None,
             Flow(F::DnsQuery),
             Some("REGEX"),
-            "DNS query for a name that matches this regular expression",
+            "DNS message about a name that matches this regular expression",
         ),
         flag(
             "http-status",
             None,
             Flow(F::HttpStatus),
             Some("CODE"),
-            "HTTP status, or its beginning (\"404\", \"5+\")",
+            "HTTP response with this status (\"404\"), or any that begins so (\"5xx\" or \"5+\", \"40x\" or \"40+\")",
         ),
-        flag("http-method", None, Flow(F::HttpMethod), Some("METHOD"), "HTTP method, in any case"),
+        flag(
+            "http-method",
+            None,
+            Flow(F::HttpMethod),
+            Some("METHOD"),
+            "HTTP request with this method, or the response to one; in any case",
+        ),
         flag(
             "http-path",
             None,
             Flow(F::HttpPath),
             Some("REGEX"),
-            "HTTP path that matches this regular expression",
+            "HTTP path, without the query, that matches this regular expression (\"^/api/\"); of gRPC: /package.Service/Method",
         ),
         flag(
             "http-url",
             None,
             Flow(F::HttpUrl),
             Some("REGEX"),
-            "HTTP URL that matches this regular expression",
+            "HTTP URL, host and query included, that matches this regular expression",
         ),
         flag(
             "http-header",
             None,
             Flow(F::HttpHeader),
             Some("NAME:VALUE"),
-            "HTTP header with exactly this value",
+            "HTTP header with exactly this value, where the agents capture it",
         ),
         flag(
             "node-name",
@@ -292,7 +306,13 @@ pub static FLOW_FLAGS: [Flag; 28] = {
         ),
         flag("interface", None, Flow(F::Interface), Some("NAME"), "Observed at this network interface"),
         flag("uuid", None, Flow(F::Uuid), Some("UUID"), "The one flow with this identifier"),
-        flag("trace-id", None, Flow(F::TraceId), Some("ID"), "HTTP with this W3C trace id"),
+        flag(
+            "trace-id",
+            None,
+            Flow(F::TraceId),
+            Some("ID"),
+            "HTTP with this W3C trace id (or the traceparent header that holds it)",
+        ),
         flag(
             "ip-trace-id",
             None,

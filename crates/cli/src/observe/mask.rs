@@ -7,7 +7,7 @@ use crate::failure::usage;
 
 /// What compact, dict and table output show. Hubble's default mask lacks the names an address
 /// resolved to, so that FQDNs never appear in its output; they are here.
-const SHOWN: [&str; 31] = [
+const SHOWN: [&str; 32] = [
     "time",
     "verdict",
     "ethernet",
@@ -39,6 +39,8 @@ const SHOWN: [&str; 31] = [
     "ingress_allowed_by",
     "egress_denied_by",
     "ingress_denied_by",
+    // Facts: how a gRPC call ended, whom a TLS client asked for.
+    "extensions",
 ];
 
 /// The mask of a request; `None` asks for everything.
@@ -55,8 +57,7 @@ pub fn field_mask(args: &FlowFormatArgs, output: Output) -> anyhow::Result<Optio
     } else if json || !args.use_default_field_masks {
         return Ok(None);
     } else {
-        let facts = args.facts.then_some("extensions");
-        SHOWN.into_iter().chain(facts).map(str::to_owned).collect()
+        SHOWN.into_iter().map(str::to_owned).collect()
     };
     Ok(Some(FieldMask { paths }))
 }

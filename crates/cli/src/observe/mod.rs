@@ -2,18 +2,19 @@
 //! stream to the screen.
 
 pub(crate) mod drain;
-mod emptiness;
+pub(crate) mod emptiness;
 mod events;
-mod filter;
-mod flag;
+pub(crate) mod filter;
+pub(crate) mod flag;
 mod flows;
 mod input_file;
-mod interrupt;
+pub(crate) mod interrupt;
+mod l7_value;
 mod mask;
 mod namespace;
 pub mod request;
-mod selection;
-mod tally;
+pub(crate) mod selection;
+pub(crate) mod tally;
 pub mod typed;
 mod value;
 mod when;
@@ -26,6 +27,7 @@ use jiff::Timestamp;
 use crate::print::Style;
 use crate::settings::Settings;
 use crate::settings::file::{Value, entry};
+pub use l7_value::protocols;
 use request::{Input, Query};
 use typed::{FlowsArgs, FormatArgs, ObserveArgs, ObserveWhat, Output};
 

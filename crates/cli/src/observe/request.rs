@@ -70,7 +70,8 @@ impl Query {
             blacklist: deny,
             ..Default::default()
         };
-        if args.flow_format.facts {
+        // Text tells facts about messages by itself. In JSON they stop Hubble's own command line.
+        if args.flow_format.facts || !matches!(output, Output::Json | Output::Jsonpb) {
             fathom_api::facts::ask(&mut request);
         }
         Ok(Self { request, input, hints: hints(args) })
@@ -188,12 +189,11 @@ mod tests {
     }
 
     #[test]
-    fn facts_are_asked_for_by_choice_only() {
-        for output in ["compact", "json"] {
-            assert!(!fathom_api::facts::asked(&of(&["-o", output]).unwrap().request));
-            assert!(fathom_api::facts::asked(&of(&["-o", output, "--facts"]).unwrap().request));
-        }
-        let mask = of(&["--facts"]).unwrap().request.field_mask.unwrap().paths;
+    fn facts_are_asked_for_by_text_and_in_json_by_choice() {
+        let asked = |words: &[&str]| fathom_api::facts::asked(&of(words).unwrap().request);
+        assert!(!asked(&["-o", "json"]) && asked(&["-o", "json", "--facts"]));
+        assert!(asked(&[]) && asked(&["-o", "table"]) && asked(&["--facts"]));
+        let mask = of(&[]).unwrap().request.field_mask.unwrap().paths;
         assert!(mask.contains(&"extensions".to_owned()));
     }
 

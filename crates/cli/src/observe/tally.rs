@@ -47,6 +47,11 @@ impl Tally {
         }
     }
 
+    /// What was lost: node, number of the `LostEventSource`, count.
+    pub fn losses(&self) -> impl Iterator<Item = (&str, i32, u64)> {
+        self.lost.iter().map(|((node, source), lost)| (node.as_str(), *source, *lost))
+    }
+
     /// `incomplete: 1,234 events lost: 1,234 on node-1 in …`, or a line for each of several places;
     /// nothing when nothing was lost.
     pub fn incomplete(&self) -> Option<String> {

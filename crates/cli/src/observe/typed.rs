@@ -59,6 +59,7 @@ How filters combine:
 
 Examples:
   fathom observe -f --verdict DROPPED --print-policy-names
+  fathom observe -f -n shop --protocol http --http-status 5xx
   fathom observe --since 10m --from-pod shop/cart --to-port 5432
   fathom observe -n shop --not --protocol dns -o jsonpb > flows.json
   fathom observe --input-file flows.json --pod shop/cart";
@@ -157,9 +158,9 @@ pub struct FlowFormatArgs {
     /// Print which policies allowed or denied each flow
     #[arg(long)]
     pub print_policy_names: bool,
-    /// Print what only Fathom's servers know: the deciding rule, packets and bytes, handshake time, the
-    /// service address behind a translation. With JSON it is in "extensions", which Hubble's own
-    /// command line cannot read back
+    /// Print all that only Fathom's servers know: the deciding rule, packets and bytes, handshake time, the
+    /// service address behind a translation, the sizes of messages. With JSON it is in "extensions", which
+    /// Hubble's own command line cannot read back
     #[arg(long)]
     pub facts: bool,
     /// Names in place of addresses: pods, services, DNS names
@@ -192,6 +193,19 @@ pub struct QuietArgs {
 pub struct TypedFilters(pub Vec<(&'static Flag, String)>);
 
 impl TypedFilters {
+    /// Reads these flags, all of which the command must have.
+    pub fn read(matches: &ArgMatches, flags: impl Iterator<Item = &'static Flag>) -> Self {
+        let mut typed: Vec<(usize, &'static Flag, String)> = flags
+            .flat_map(|flag| {
+                let values = matches.get_many::<String>(flag.long).unwrap_or_default();
+                let indices = matches.indices_of(flag.long).unwrap_or_default();
+                indices.zip(values).map(move |(index, value)| (index, flag, value.clone()))
+            })
+            .collect();
+        typed.sort_by_key(|(index, ..)| *index);
+        Self(typed.into_iter().map(|(_, flag, value)| (flag, value)).collect())
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&'static Flag, &str)> {
         self.0.iter().map(|(flag, value)| (*flag, value.as_str()))
     }
@@ -207,13 +221,15 @@ impl Args for TypedFilters {
     }
 }
 
-fn arg(flag: &'static Flag) -> Arg {
+/// The flag as clap knows it.
+pub fn arg(flag: &'static Flag) -> Arg {
     let arg = Arg::new(flag.long).long(flag.long).help(flag.help).action(ArgAction::Append);
     let arg = match flag.meaning {
         // The short help has --from-… and --to-… beside the flag for either end.
         Meaning::Endpoint(side, _) => {
             arg.help_heading("Filters on one endpoint").hide_short_help(side != Side::Either)
         }
+        Meaning::Flow(field) if field.is_of_messages() => arg.help_heading("Filters on messages"),
         _ => arg.help_heading("Filters on the flow"),
     };
     let arg = match flag.short {
@@ -229,15 +245,7 @@ fn arg(flag: &'static Flag) -> Arg {
 
 impl FromArgMatches for TypedFilters {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut typed: Vec<(usize, &'static Flag, String)> = flag::all()
-            .flat_map(|flag| {
-                let values = matches.get_many::<String>(flag.long).unwrap_or_default();
-                let indices = matches.indices_of(flag.long).unwrap_or_default();
-                indices.zip(values).map(move |(index, value)| (index, flag, value.clone()))
-            })
-            .collect();
-        typed.sort_by_key(|(index, ..)| *index);
-        Ok(Self(typed.into_iter().map(|(_, flag, value)| (flag, value)).collect()))
+        Ok(Self::read(matches, flag::all()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-use fathom_api::flow::{
-    EventTypeFilter, HttpHeader, IpVersion, NetworkInterface, TcpFlags, TrafficDirection, Workload,
-};
+use fathom_api::flow::{EventTypeFilter, IpVersion, NetworkInterface, TcpFlags, TrafficDirection, Workload};
 use fathom_api::names;
 use ipnet::IpNet;
 
@@ -25,10 +23,6 @@ pub fn event_type(text: &str) -> Result<EventTypeFilter, Refusal> {
         return Ok(EventTypeFilter { r#type: names::event::AGENT, match_sub_type: true, sub_type });
     }
     names::event::parse(text).map_err(refusal)
-}
-
-pub fn protocol(text: &str) -> Result<String, Refusal> {
-    names::protocol::parse(text).map(|_| text.to_owned()).map_err(refusal)
 }
 
 /// A number, or the name of a reserved identity.
@@ -107,13 +101,6 @@ pub fn port(text: &str) -> Result<String, Refusal> {
     match text.parse::<u16>() {
         Ok(port) => Ok(port.to_string()),
         Err(_) => Err("not a port; a number from 0 to 65535".to_owned()),
-    }
-}
-
-pub fn http_header(text: &str) -> Result<HttpHeader, Refusal> {
-    match text.split_once(':') {
-        Some((key, value)) => Ok(HttpHeader { key: key.to_owned(), value: value.to_owned() }),
-        None => Err(format!("invalid http-header value {text:?}, expected name:value")),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use fathom_api::facts;
 use fathom_api::flow::Flow;
 
 use super::Style;
@@ -10,6 +11,8 @@ use super::flow_text::{Summary, event_type, hosts, identity, node_suffix, verdic
 /// Replies are turned round, so that who opened the connection always stands on the left: `<-`. The
 /// arrow is `<>` where that isn't known.
 pub(super) fn flow(out: &mut impl Write, style: &Style, flow: &Flow) -> io::Result<()> {
+    let facts = facts::of(flow);
+    let facts = facts.as_ref();
     let (mut left, mut right) = hosts(flow, style);
     let mut left_id = identity(flow.source.as_ref(), style);
     let mut right_id = identity(flow.destination.as_ref(), style);
@@ -29,8 +32,8 @@ pub(super) fn flow(out: &mut impl Write, style: &Style, flow: &Flow) -> io::Resu
         node_suffix(&flow.node_name, style),
         left.show(style),
         right.show(style),
-        event_type(flow),
+        event_type(flow, facts),
         verdict(flow, style),
-        Summary(flow, style),
+        Summary(flow, facts, style),
     )
 }

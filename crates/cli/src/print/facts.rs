@@ -3,17 +3,13 @@
 use std::time::Duration;
 
 use fathom_api::fathom_v1::{ConntrackState, Direction, FlowFacts, RuleRef, Trigger};
-use fathom_api::flow::Flow;
 
+use super::message;
 use crate::terminal::escape::Escaped;
 use crate::terminal::quantity::{counted, grouped};
 
-/// Each fact that is known, under its name.
-pub(super) fn of(flow: &Flow) -> Vec<(&'static str, String)> {
-    fathom_api::facts::of(flow).map_or_else(Vec::new, |facts| named(&facts))
-}
-
-fn named(facts: &FlowFacts) -> Vec<(&'static str, String)> {
+/// Each fact that is known, under its name, but for those that every summary tells.
+pub(super) fn named(facts: &FlowFacts) -> Vec<(&'static str, String)> {
     let mut named = Vec::new();
     if facts.rule_id != 0 {
         let places: Vec<String> = facts.rules.iter().map(place).collect();
@@ -43,6 +39,7 @@ fn named(facts: &FlowFacts) -> Vec<(&'static str, String)> {
         Ok(trigger) => named.push(("trigger", word(trigger.as_str_name(), "TRIGGER_"))),
         Err(_) => named.push(("trigger", facts.trigger.to_string())),
     }
+    named.extend(facts.l7.iter().flat_map(message::facts));
     if facts.seq != 0 {
         named.push(("record", format!("{} of CPU {}", grouped(facts.seq.into()), facts.cpu)));
     }

@@ -2,12 +2,14 @@
 
 use std::fmt::{self, Write as _};
 
+use fathom_api::fathom_v1::FlowFacts;
 use fathom_api::flow::{
-    AuthType, DebugCapturePoint, Flow, L7FlowType, Policy, Service, SocketTranslationPoint, TrafficDirection,
-    Verdict, layer4, layer7,
+    AuthType, DebugCapturePoint, Flow, Policy, Service, SocketTranslationPoint, TrafficDirection, Verdict,
+    layer4,
 };
 use fathom_api::names::{self, event};
 
+use super::message::{self, Message};
 use super::{Style, facts};
 use crate::observe::typed::Output;
 use crate::terminal::colour::{Ink, Painted};
@@ -92,22 +94,9 @@ pub fn identity(endpoint: Option<&fathom_api::flow::Endpoint>, style: &Style) ->
 }
 
 /// The TYPE column: what kind of event this is.
-pub fn event_type(flow: &Flow) -> String {
+pub fn event_type(flow: &Flow, facts: Option<&FlowFacts>) -> String {
     if let Some(l7) = &flow.l7 {
-        let kind = L7FlowType::try_from(l7.r#type).map_or("unknown", |kind| match kind {
-            L7FlowType::Request => "request",
-            L7FlowType::Response => "response",
-            L7FlowType::Sample => "sample",
-            L7FlowType::UnknownL7Type => "unknown_l7_type",
-        });
-        return match &l7.record {
-            Some(layer7::Record::Http(_)) => format!("http-{kind}"),
-            Some(layer7::Record::Dns(dns)) if dns.observation_source.is_empty() => format!("dns-{kind}"),
-            Some(layer7::Record::Dns(dns)) => format!("dns-{kind} {}", Escaped(&dns.observation_source)),
-            #[allow(deprecated)]
-            Some(layer7::Record::Kafka(_)) => format!("kafka-{kind}"),
-            None => format!("l7-{kind}"),
-        };
+        return message::kind(l7, facts);
     }
     let (kind, sub_type) = flow.event_type.as_ref().map_or((0, 0), |e| (e.r#type, e.sub_type));
     match kind {
@@ -181,17 +170,24 @@ fn policy(policy: &Policy) -> String {
     }
 }
 
-/// The SUMMARY column: the server's words about the packet, and what belongs beside them.
-pub struct Summary<'a>(pub &'a Flow, pub &'a Style);
+/// The SUMMARY column: the message in words, or else the server's words about the packet, and what
+/// belongs beside them.
+pub struct Summary<'a>(pub &'a Flow, pub Option<&'a FlowFacts>, pub &'a Style);
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary(flow, style) = self;
+        let Summary(flow, facts, style) = *self;
         if let Some(trace) = flow.ip_trace_id.as_ref().filter(|trace| trace.trace_id > 0) {
             write!(f, "IP Trace ID: {}; ", trace.trace_id)?;
         }
-        #[allow(deprecated)]
-        write!(f, "{}", Escaped(&flow.summary))?;
+        match flow.l7.as_ref().and_then(|l7| Message::of(l7, facts, style.palette)) {
+            Some(message) => write!(f, "{message}")?,
+            #[allow(deprecated)]
+            None => write!(f, "{}", Escaped(&flow.summary))?,
+        }
+        if let Some(encrypted) = facts.and_then(|facts| facts.encrypted.as_ref()) {
+            write!(f, "; {}", message::encrypted(encrypted))?;
+        }
         match AuthType::try_from(flow.auth_type) {
             Ok(AuthType::Disabled) => {}
             Ok(auth) => {
@@ -200,8 +196,8 @@ impl fmt::Display for Summary<'_> {
             }
             Err(_) => write!(f, "; Auth: {}", flow.auth_type)?,
         }
-        if style.facts && style.output != Output::Dict {
-            for (name, fact) in facts::of(flow) {
+        if let Some(facts) = facts.filter(|_| style.facts && style.output != Output::Dict) {
+            for (name, fact) in facts::named(facts) {
                 write!(f, "; {name} {fact}")?;
             }
         }

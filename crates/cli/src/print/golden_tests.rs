@@ -10,6 +10,9 @@ use flows::{at, pod};
 #[path = "../../tests/common/flows.rs"]
 #[allow(dead_code)]
 mod flows;
+#[path = "../../tests/common/messages.rs"]
+#[allow(dead_code)]
+mod messages;
 
 fn style(output: Output) -> Style {
     Style {
@@ -114,6 +117,24 @@ fn facts_are_golden() {
         })
         .concat();
     compare("facts.txt", &text);
+}
+
+fn all_messages(style: Style) -> String {
+    print(style, |printer| {
+        for flow in messages::all() {
+            printer.response(&flows::flow_response(flow)).unwrap();
+        }
+    })
+}
+
+#[test]
+fn messages_are_golden() {
+    compare("messages-compact.txt", &all_messages(style(Output::Compact)));
+    let coloured = Style { palette: Palette { on: true }, ..style(Output::Compact) };
+    compare("messages-colour.txt", &all_messages(coloured));
+    compare("messages-dict.txt", &all_messages(Style { facts: true, ..style(Output::Dict) }));
+    compare("messages-table.txt", &all_messages(style(Output::Table)));
+    compare("messages-jsonpb.txt", &all_messages(style(Output::Jsonpb)));
 }
 
 #[test]

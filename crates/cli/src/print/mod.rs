@@ -1,12 +1,14 @@
 //! Events on their way to the screen: one writer per output format behind one door.
 
 mod agent_event;
+mod codes;
 mod compact;
 mod debug_event;
 mod dict;
 mod facts;
 mod flow_text;
 mod lost;
+mod message;
 mod node_status;
 mod table;
 

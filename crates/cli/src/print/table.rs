@@ -1,5 +1,6 @@
 //! Flows in aligned columns.
 
+use fathom_api::facts;
 use fathom_api::flow::Flow;
 
 use super::Style;
@@ -16,15 +17,17 @@ pub(super) fn header(style: &Style) -> Vec<String> {
 /// A row without colours: their invisible characters would count as width.
 pub(super) fn row(style: &Style, flow: &Flow) -> Vec<String> {
     let style = &Style { palette: Palette { on: false }, ..*style };
+    let facts = facts::of(flow);
+    let facts = facts.as_ref();
     let (source, destination) = hosts(flow, style);
     let mut cells = vec![style.time.show(flow.time.as_ref()).to_string()];
     cells.extend(style.node_name.then(|| Escaped(&flow.node_name).to_string()));
     cells.extend([
         source.show(style),
         destination.show(style),
-        event_type(flow),
+        event_type(flow, facts),
         verdict(flow, style),
-        Summary(flow, style).to_string(),
+        Summary(flow, facts, style).to_string(),
     ]);
     cells
 }

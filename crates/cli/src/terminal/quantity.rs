@@ -31,6 +31,24 @@ pub fn age(nanoseconds: u64) -> String {
     text
 }
 
+/// A latency, to three digits: `870ns`, `412µs`, `3.21ms`, `4ms`, `1.5s`.
+pub fn latency(nanoseconds: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns")];
+    // The unit below, where rounding would carry into it: 999.7µs are 1ms.
+    let fits = |&&(unit, _): &&(u64, &str)| nanoseconds as f64 >= unit as f64 * 0.9995;
+    let (unit, name) = UNITS.iter().find(fits).unwrap_or(&UNITS[3]);
+    let number = nanoseconds as f64 / *unit as f64;
+    let decimals = match number {
+        _ if *unit == 1 => 0,
+        n if n < 9.995 => 2,
+        n if n < 99.95 => 1,
+        _ => 0,
+    };
+    let text = format!("{number:.decimals$}");
+    let text = if decimals > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{name}")
+}
+
 /// `1 node`, `2 nodes`
 pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
@@ -50,6 +68,30 @@ mod tests {
             (u64::MAX, "18,446,744,073,709,551,615"),
         ] {
             assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn latencies_have_three_digits_at_most() {
+        for (nanoseconds, text) in [
+            (0, "0ns"),
+            (870, "870ns"),
+            (1_000, "1µs"),
+            (1_234, "1.23µs"),
+            (412_345, "412µs"),
+            (999_400, "999µs"),
+            (999_600, "1ms"),
+            (4_000_000, "4ms"),
+            (3_214_000, "3.21ms"),
+            (9_996_000, "10ms"),
+            (20_000_000, "20ms"),
+            (12_340_000, "12.3ms"),
+            (100_000_000, "100ms"),
+            (1_500_000_000, "1.5s"),
+            (61_000_000_000, "61s"),
+            (600_000_000_000, "600s"),
+        ] {
+            assert_eq!(latency(nanoseconds), text);
         }
     }
 

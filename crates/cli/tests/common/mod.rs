@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod flows;
+pub mod messages;
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};

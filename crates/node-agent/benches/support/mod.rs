@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use fathom_api::fathom_v1;
 use fathom_api::flow::{Endpoint, Policy, Service, Workload};
 use fathom_bpf::abi::{self, Event};
+use fathom_bpf::decode::Record;
 use fathom_node_agent::cluster::snapshot::{Device, EndpointInfo, RuleInfo, RuleRef, ServiceInfo, Snapshot};
 use fathom_node_agent::events::StoreSize;
 use fathom_node_agent::events::clock::boot_ns;
@@ -190,4 +191,9 @@ fn record(n: u32, time_ns: u64, local: u32, remote: u32) -> Event {
         l3_proto_be: [8, 0],
         frontend_port_be: [0, 80],
     }
+}
+
+/// The record of a packet's event.
+pub fn packet(event: &Event) -> Record<'_> {
+    Record { event, message: None }
 }

@@ -148,6 +148,8 @@ pub struct Pod {
     pub ips: Vec<IpAddr>,
     pub ports: Vec<NamedPort>,
     pub workload: Option<Workload>,
+    /// Its application messages are not looked at.
+    pub l7_off: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

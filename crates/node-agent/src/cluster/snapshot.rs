@@ -94,6 +94,4 @@ pub struct Snapshot {
     /// Services by the number the datapath knows them by.
     pub services_by_id: Map<u32, (Arc<ServiceInfo>, IpAddr)>,
     pub rules: Map<u32, Arc<RuleInfo>>,
-    /// Names learned from DNS.
-    pub dns_names: Map<IpAddr, Arc<[Arc<str>]>>,
 }

@@ -54,11 +54,13 @@ pub struct DeviceRecord {
     pub netns_cookie: u64,
 }
 
-/// Identity labels and named ports (name, IANA protocol, number).
+/// Identity labels, named ports (name, IANA protocol, number), and whether its messages are let alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastKnownRecord {
     pub labels: Vec<String>,
     pub named_ports: Vec<(String, u8, u16)>,
+    #[serde(default)]
+    pub l7_off: bool,
 }
 
 /// How far an endpoint has come.

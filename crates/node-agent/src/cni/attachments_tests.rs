@@ -39,8 +39,11 @@ fn a_restart_brings_back_everything_and_a_release_nothing() {
     let a = allocate(&before, "a");
     allocate(&before, "b");
     before.wire(&key("a"), &a.host_interface, device(12)).unwrap();
-    let known =
-        LastKnownRecord { labels: vec!["k8s:app=web".into()], named_ports: vec![("web".into(), 6, 80)] };
+    let known = LastKnownRecord {
+        labels: vec!["k8s:app=web".into()],
+        named_ports: vec![("web".into(), 6, 80)],
+        l7_off: true,
+    };
     before.remember(&key("a"), known.clone());
     before.release(&key("b")).unwrap();
     let after = open(dir.path());

@@ -44,6 +44,7 @@ pub struct LocalPod {
 pub struct LastKnown {
     pub labels: LabelSet,
     pub named_ports: BTreeSet<NamedPort>,
+    pub l7_off: bool,
 }
 
 /// Facts about this node.
@@ -51,6 +52,8 @@ pub struct LastKnown {
 pub struct ThisNode {
     pub name: Arc<str>,
     pub cluster: Arc<str>,
+    /// Application messages are looked at, but those of pods that opted out.
+    pub l7: bool,
 }
 
 /// What one computation yields.
@@ -86,6 +89,8 @@ pub struct Holder {
     pub number: u32,
     pub labels: LabelSet,
     pub named_ports: BTreeSet<NamedPort>,
+    /// Its application messages are not looked at.
+    pub l7_off: bool,
     /// The object; `None` for a local endpoint whose object is gone.
     pub pod: Option<Arc<Pod>>,
     namespace: Option<Arc<Namespace>>,
@@ -163,6 +168,7 @@ impl<R: Registry> Planner<R> {
         self.addresses(index, locals, host_addresses, &mut plan);
         plan.problems.extend(super::routes::refused(index));
         plan.wanted.addresses = self.ipcache.addresses().map(|(ip, entry)| (ip, entry.identity)).collect();
+        plan.wanted.l7_here = self.l7_here(locals, host_addresses);
         plan.wanted.facts = self.facts(applied, labels_of);
         plan.wanted.endpoints = locals.iter().map(|local| (local.ifindex, self.endpoint(local))).collect();
         self.services(index, &mut plan);
@@ -205,7 +211,8 @@ impl<R: Registry> Planner<R> {
                 }
                 .identity_labels(&self.filter);
                 let ports = pod.ports.iter().map(named_port).collect();
-                self.hold(&owner, labels, ports, Some(pod.clone()), namespace.cloned(), now, plan);
+                let known = LastKnown { labels, named_ports: ports, l7_off: pod.l7_off };
+                self.hold(&owner, known, Some(pod.clone()), namespace.cloned(), now, plan);
             }
             present.insert(owner);
         }
@@ -215,8 +222,7 @@ impl<R: Registry> Planner<R> {
                 continue;
             }
             if let Some(known) = &local.last_known {
-                let (labels, ports) = (known.labels.clone(), known.named_ports.clone());
-                self.hold(&owner, labels, ports, None, None, now, plan);
+                self.hold(&owner, known.clone(), None, None, now, plan);
                 present.insert(owner);
             }
         }
@@ -242,12 +248,10 @@ impl<R: Registry> Planner<R> {
         })
     }
 
-    #[allow(clippy::too_many_arguments)] // All of them are one holder; a struct for one call says no more.
     fn hold(
         &mut self,
         owner: &Arc<str>,
-        labels: LabelSet,
-        named_ports: BTreeSet<NamedPort>,
+        LastKnown { labels, named_ports, l7_off }: LastKnown,
         pod: Option<Arc<Pod>>,
         namespace: Option<Arc<Namespace>>,
         now: Instant,
@@ -273,7 +277,7 @@ impl<R: Registry> Planner<R> {
             },
         };
         let filter_generation = self.filter_generation;
-        let holder = Holder { number, labels, named_ports, pod, namespace, filter_generation };
+        let holder = Holder { number, labels, named_ports, l7_off, pod, namespace, filter_generation };
         self.holders.insert(owner.clone(), holder);
     }
 
@@ -337,6 +341,15 @@ impl<R: Registry> Planner<R> {
         }));
     }
 
+    /// Addresses of local pods whose messages are reported at their own device.
+    fn l7_here(&self, locals: &[LocalPod], host_addresses: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+        let observed = |local: &&LocalPod| {
+            self.node.l7 && self.holder(&local.namespace, &local.name).is_some_and(|holder| !holder.l7_off)
+        };
+        let addresses = locals.iter().filter(observed).flat_map(|local| local.addresses.iter().copied());
+        addresses.filter(|ip| !host_addresses.contains(ip)).collect()
+    }
+
     fn facts(&self, applied: &Applied, labels_of: &dyn Fn(u32) -> Option<LabelSet>) -> Facts {
         let mut facts = Facts::new();
         for (number, labels) in self.identities.iter() {
@@ -373,6 +386,7 @@ impl<R: Registry> Planner<R> {
                 identity: holder.map_or(reserved::INIT, |holder| holder.number),
                 id: local.id,
                 ready: holder.is_some(),
+                l7_off: holder.is_some_and(|holder| holder.l7_off),
                 ipv4: local.addresses.iter().find_map(v4),
                 ipv6: local.addresses.iter().find_map(v6),
             },

@@ -156,7 +156,6 @@ impl Publisher {
             services: services.collect(),
             services_by_id: by_id.collect(),
             rules: self.rules.iter().map(|(id, (_, info))| (*id, info.clone())).collect(),
-            dns_names: HashMap::default(),
         }));
     }
 

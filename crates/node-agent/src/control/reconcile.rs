@@ -334,9 +334,9 @@ impl Reconciler {
             let holder = self.planner.holder(&attachment.namespace, &attachment.pod_name);
             if let Some(holder) = holder.filter(|holder| holder.pod.is_some()) {
                 let labels = holder.labels.rendered().iter().map(ToString::to_string).collect();
-                let ports = holder.named_ports.iter();
+                let (ports, l7_off) = (holder.named_ports.iter(), holder.l7_off);
                 let named_ports = ports.map(|p| (p.name.to_string(), p.protocol.number(), p.port)).collect();
-                self.attachments.remember(&attachment.key, LastKnownRecord { labels, named_ports });
+                self.attachments.remember(&attachment.key, LastKnownRecord { labels, named_ports, l7_off });
             }
         }
     }
@@ -412,7 +412,8 @@ fn last_known(record: &LastKnownRecord) -> Option<LastKnown> {
             port: *port,
         })
     };
-    Some(LastKnown { labels, named_ports: record.named_ports.iter().filter_map(port).collect() })
+    let named_ports = record.named_ports.iter().filter_map(port).collect();
+    Some(LastKnown { labels, named_ports, l7_off: record.l7_off })
 }
 
 #[cfg(test)]

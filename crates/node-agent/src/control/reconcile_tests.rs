@@ -57,7 +57,7 @@ impl Datapath for Shared {
     }
 
     pass_on! {
-        set_address(address: IpAddr, identity: u32);
+        set_address(address: IpAddr, identity: u32, l7_here: bool);
         remove_address(address: IpAddr);
         set_prefix(prefix: IpNet, identity: u32);
         remove_prefix(prefix: IpNet);
@@ -92,7 +92,7 @@ impl Agent {
     fn start(dir: &Path, datapath: &Shared, devices: &Paper) -> Self {
         let attachments = Arc::new(Attachments::open(dir, Duration::from_secs(30)).unwrap());
         let registry = Arc::new(DirectoryRegistry::open(&dir.join("identities")).unwrap());
-        let node = ThisNode { name: "n1".into(), cluster: "lab".into() };
+        let node = ThisNode { name: "n1".into(), cluster: "lab".into(), l7: true };
         let contents = datapath.contents().unwrap();
         let snapshot = Arc::new(ArcSwap::default());
         let report = Arc::new(ArcSwap::default());
@@ -244,6 +244,61 @@ async fn a_pod_becomes_ready_when_its_object_is_known_and_everything_follows() {
     let message: fathom_api::flow::Endpoint = prost::Message::decode(known.encoded.clone()).unwrap();
     assert_eq!((message.pod_name.as_str(), message.cluster_name.as_str()), ("web", "lab"));
     assert!(agent.events.range().1 > 0);
+}
+
+/// A pod with an answer to `fathom.dev/l7`.
+fn annotated(name: &str, l7: &str) -> String {
+    let metadata =
+        format!("{{name: {name}, labels: {{app: {name}}}, annotations: {{fathom.dev/l7: \"{l7}\"}}}}");
+    format!("---\napiVersion: v1\nkind: Pod\nmetadata: {metadata}\nspec: {{nodeName: n1, containers: []}}\n")
+}
+
+#[tokio::test]
+async fn a_pod_opts_out_of_l7_and_in_again_and_is_never_looked_at_by_nobody() {
+    let (dir, datapath, devices) = (tempfile::tempdir().unwrap(), Shared::default(), Paper::default());
+    // A mark that an earlier agent left on what is another node's pod now.
+    let stale: IpAddr = "10.244.2.7".parse().unwrap();
+    {
+        let mut fake = datapath.0.lock().unwrap();
+        fake.contents.addresses.insert(stale, 1);
+        fake.contents.l7_here.insert(stale);
+    }
+    let agent = Agent::start(dir.path(), &datapath, &devices);
+    let elsewhere = pod("far", "far", "10.244.2.7").replace("n1", "n2");
+    let list = |l7: &str| format!("{NODES}{elsewhere}{}", annotated("web", l7));
+    agent.list(&list("on")).await;
+    agent.until("prefixes", |a| !a.attachments.prefixes().is_empty()).await;
+    let web = agent.wire(&devices, "web", 12);
+    agent.until("ready", |a| a.identity(&web).is_some()).await;
+    let address = web.addresses[0];
+    let is_off = || datapath.0.lock().unwrap().contents.endpoints[&12].l7_off;
+    let marked = || datapath.0.lock().unwrap().contents.l7_here.clone();
+    agent.until("marked", |_| marked() == BTreeSet::from([address])).await;
+    assert!(!is_off());
+    let never_unwatched = |steps: &[(String, Contents)]| {
+        for (what, contents) in steps {
+            assert!(!contents.endpoints[&12].l7_off || !contents.l7_here.contains(&address), "{what}");
+        }
+    };
+
+    datapath.0.lock().unwrap().take_steps();
+    agent.list(&list("off")).await;
+    agent.until("opted out", |_| is_off() && marked().is_empty()).await;
+    let steps = datapath.0.lock().unwrap().take_steps();
+    never_unwatched(&steps);
+    agent.list(&list("on")).await;
+    agent.until("opted in", |_| !is_off() && marked().contains(&address)).await;
+    let steps = datapath.0.lock().unwrap().take_steps();
+    never_unwatched(&steps);
+
+    // The object goes while the pod is still wired, and the agent starts anew.
+    agent.list(&list("off")).await;
+    agent.until("opted out", |_| is_off()).await;
+    agent.stop().await;
+    let again = Agent::start(dir.path(), &datapath, &devices);
+    again.list(NODES).await;
+    again.until("ready", |a| a.identity(&web).is_some()).await;
+    assert!(is_off(), "what it said last stands");
 }
 
 #[tokio::test]
@@ -442,6 +497,7 @@ async fn a_pod_nobody_remembers_keeps_its_entry_as_long_as_its_device_exists() {
             identity: 300,
             id: 1,
             ready: true,
+            l7_off: false,
             ipv4: Some("10.244.1.2".parse().unwrap()),
             ipv6: None,
         };

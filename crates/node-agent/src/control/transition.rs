@@ -39,6 +39,8 @@ pub type Facts = BTreeMap<u32, PodFacts>;
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     pub addresses: BTreeMap<IpAddr, u32>,
+    /// Of these: pods of this node whose application messages are reported at their own device.
+    pub l7_here: BTreeSet<IpAddr>,
     /// `0.0.0.0/0` and `::/0` included.
     pub prefixes: BTreeMap<IpNet, u32>,
     /// Every identity that an address has, had until recently, or that a local endpoint has.
@@ -119,10 +121,12 @@ impl Applied {
         let unfit = BTreeMap::new();
         let mut work = Work { applied: self, wanted, datapath, rules, announce, outcome, unfit };
         work.new_prefixes();
+        work.marks(false);
         work.moves();
         work.policies();
         work.late_moves();
         work.arrivals();
+        work.marks(true);
         work.services();
         work.revision();
         work.removals();
@@ -402,11 +406,49 @@ impl Work<'_> {
     }
 
     fn set_address(&mut self, address: IpAddr, identity: u32) {
-        let result = self.datapath.set_address(address, identity);
+        let known = &self.applied.contents;
+        let marked = if known.addresses.contains_key(&address) && !known.l7_unread {
+            known.l7_here.contains(&address)
+        } else {
+            self.wanted.l7_here.contains(&address)
+        };
+        let result = self.datapath.set_address(address, identity, marked);
         if self.done(result, true) {
+            self.note_mark(address, marked);
             let before = self.applied.contents.addresses.insert(address, identity);
             self.outcome.renamed.push(Renamed { prefix: address.into(), before, now: Some(identity) });
         }
+    }
+
+    /// Marks addresses of pods whose messages are reported at their own device, and takes marks away: these
+    /// before the pod's messages are let alone, those after they are looked at, so that between the two
+    /// somebody reports them. No verdict depends on it.
+    fn marks(&mut self, here: bool) {
+        let (wanted, known) = (&self.wanted.l7_here, &self.applied.contents);
+        let unread = here && known.l7_unread;
+        let differ = |ip: &IpAddr| match here {
+            _ if unread => true,
+            true => wanted.contains(ip) && !known.l7_here.contains(ip),
+            false => known.l7_here.contains(ip) && !wanted.contains(ip),
+        };
+        let changed = known.addresses.iter().filter(|(ip, _)| differ(ip));
+        let changed: Vec<(IpAddr, u32)> = changed.map(|(ip, identity)| (*ip, *identity)).collect();
+        let mut all = true;
+        for (address, identity) in changed {
+            let marked = self.wanted.l7_here.contains(&address);
+            let result = self.datapath.set_address(address, identity, marked);
+            if self.done(result, false) {
+                self.note_mark(address, marked);
+            } else {
+                all = false;
+            }
+        }
+        self.applied.contents.l7_unread &= !(unread && all);
+    }
+
+    fn note_mark(&mut self, address: IpAddr, marked: bool) {
+        let marks = &mut self.applied.contents.l7_here;
+        _ = if marked { marks.insert(address) } else { marks.remove(&address) };
     }
 
     fn set_endpoint(&mut self, ifindex: u32, entry: EndpointEntry) {

@@ -81,6 +81,7 @@ impl Cluster {
                 ips: vec![ip_of(i)],
                 ports: vec![port],
                 workload: None,
+                l7_off: false,
             };
             let key = ObjectKey::new(Kind::Pod, namespace, &name);
             deltas.push(Delta::Upsert(key, Object::Pod(Arc::new(object))));
@@ -120,7 +121,7 @@ struct Agent {
 impl Agent {
     fn over(datapath: Fake, registry: Arc<MemoryRegistry>) -> Self {
         let contents = datapath.contents().unwrap();
-        let node = ThisNode { name: "n".into(), cluster: "c".into() };
+        let node = ThisNode { name: "n".into(), cluster: "c".into(), l7: true };
         let filter = LabelFilter::with_user_rules("!tier").unwrap();
         Agent {
             planner: Planner::new(node, filter, registry, &contents),
@@ -611,4 +612,28 @@ fn a_new_prefix_that_is_the_whole_family_takes_over_from_the_world_and_gives_bac
     cluster.policies.clear();
     agent.settle(&cluster);
     assert_eq!(agent.datapath.contents.prefixes[&any], reserved::WORLD);
+}
+
+#[test]
+fn marks_that_could_not_be_read_are_written_again_once() {
+    let registry: Arc<MemoryRegistry> = Arc::default();
+    let mut agent = Agent::over(Fake::default(), registry.clone());
+    agent.settle(&one_pod());
+    let mut tables = agent.datapath.contents.clone();
+    // An address that was a local pod's, whose mark nobody can see.
+    let stale: IpAddr = "10.9.9.9".parse().unwrap();
+    (tables.l7_unread, tables.l7_here) = (true, BTreeSet::new());
+    tables.addresses.insert(stale, 1);
+    let mut next = Agent::over(Fake { contents: tables, ..Fake::default() }, registry);
+    let mut plan = next.plan(&one_pod());
+    plan.wanted.addresses.insert(stale, 1);
+    let written = |next: &mut Agent| {
+        assert_eq!(next.apply(&plan.wanted).errors, Vec::<String>::new());
+        let steps = next.datapath.take_steps().into_iter().map(|(what, _)| what);
+        steps.filter(|what| what.starts_with("address")).collect::<Vec<_>>()
+    };
+    let first = written(&mut next);
+    assert!(first.len() == 2 && first.iter().any(|step| step == "address 10.9.9.9 = 1"), "{first:?}");
+    assert!(first.iter().any(|step| step.ends_with(" l7")), "{first:?}");
+    assert_eq!(written(&mut next), Vec::<String>::new());
 }

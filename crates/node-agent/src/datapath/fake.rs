@@ -45,12 +45,22 @@ impl Datapath for Fake {
         Ok(self.contents.clone())
     }
 
-    fn set_address(&mut self, address: IpAddr, identity: u32) -> anyhow::Result<()> {
-        self.step(format!("address {address} = {identity}"), |c| _ = c.addresses.insert(address, identity))
+    fn set_address(&mut self, address: IpAddr, identity: u32, l7_here: bool) -> anyhow::Result<()> {
+        let here = if l7_here { " l7" } else { "" };
+        self.step(format!("address {address} = {identity}{here}"), |c| {
+            c.addresses.insert(address, identity);
+            match l7_here {
+                true => c.l7_here.insert(address),
+                false => c.l7_here.remove(&address),
+            };
+        })
     }
 
     fn remove_address(&mut self, address: IpAddr) -> anyhow::Result<()> {
-        self.step(format!("address {address} gone"), |c| _ = c.addresses.remove(&address))
+        self.step(format!("address {address} gone"), |c| {
+            c.addresses.remove(&address);
+            c.l7_here.remove(&address);
+        })
     }
 
     fn set_prefix(&mut self, prefix: IpNet, identity: u32) -> anyhow::Result<()> {

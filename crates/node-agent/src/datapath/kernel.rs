@@ -27,10 +27,14 @@ fn to_abi(entry: &EndpointEntry) -> abi::Endpoint {
     abi::Endpoint {
         identity: entry.identity,
         id: entry.id,
-        flags: if entry.ready { abi::ENDPOINT_READY } else { 0 },
+        flags: flag(entry.ready, abi::ENDPOINT_READY) | flag(entry.l7_off, abi::ENDPOINT_L7_OFF),
         ipv4_be: entry.ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED).octets(),
         ipv6: entry.ipv6.unwrap_or(Ipv6Addr::UNSPECIFIED).octets(),
     }
+}
+
+fn flag(set: bool, flag: u32) -> u32 {
+    if set { flag } else { 0 }
 }
 
 fn from_abi(entry: &abi::Endpoint) -> EndpointEntry {
@@ -38,6 +42,7 @@ fn from_abi(entry: &abi::Endpoint) -> EndpointEntry {
         identity: entry.identity,
         id: entry.id,
         ready: entry.flags & abi::ENDPOINT_READY != 0,
+        l7_off: entry.flags & abi::ENDPOINT_L7_OFF != 0,
         ipv4: Some(Ipv4Addr::from(entry.ipv4_be)).filter(|ip| !ip.is_unspecified()),
         ipv6: Some(Ipv6Addr::from(entry.ipv6)).filter(|ip| !ip.is_unspecified()),
     }
@@ -54,6 +59,8 @@ impl Datapath for Kernel {
         let maps = self.loaded.maps();
         let mut contents = Contents {
             addresses: maps.ipcache.list()?.into_iter().collect(),
+            // The list tells no flags.
+            l7_unread: true,
             prefixes: maps.ipcache.list_prefixes()?.into_iter().collect(),
             endpoints: maps.endpoints.list()?.iter().map(|(ifindex, e)| (*ifindex, from_abi(e))).collect(),
             netns: maps.netns_endpoints.list()?.into_iter().collect(),
@@ -68,8 +75,10 @@ impl Datapath for Kernel {
         Ok(contents)
     }
 
-    fn set_address(&mut self, address: IpAddr, identity: u32) -> anyhow::Result<()> {
-        self.loaded.maps().ipcache.upsert(address, identity).with_context(|| format!("set {address}"))
+    fn set_address(&mut self, address: IpAddr, identity: u32, l7_here: bool) -> anyhow::Result<()> {
+        let set =
+            self.loaded.maps().ipcache.upsert_flags(address, identity, flag(l7_here, abi::IPCACHE_L7_HERE));
+        set.with_context(|| format!("set {address}"))
     }
 
     fn remove_address(&mut self, address: IpAddr) -> anyhow::Result<()> {

@@ -9,7 +9,7 @@ pub mod fake;
 mod kernel;
 pub mod records;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use fathom_policy::Table;
@@ -27,6 +27,8 @@ pub struct EndpointEntry {
     pub id: u32,
     /// Without it every packet is dropped (`EP_NOT_READY`).
     pub ready: bool,
+    /// Its application messages are not looked at.
+    pub l7_off: bool,
     pub ipv4: Option<std::net::Ipv4Addr>,
     pub ipv6: Option<std::net::Ipv6Addr>,
 }
@@ -35,6 +37,10 @@ pub struct EndpointEntry {
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
     pub addresses: BTreeMap<IpAddr, u32>,
+    /// Of these: pods of this node whose messages are reported at their own device.
+    pub l7_here: BTreeSet<IpAddr>,
+    /// Which addresses are marked so could not be read: each is to be written again.
+    pub l7_unread: bool,
     pub prefixes: BTreeMap<IpNet, u32>,
     pub tables: BTreeMap<u32, Table>,
     pub endpoints: BTreeMap<u32, EndpointEntry>,
@@ -51,11 +57,12 @@ pub trait Datapath: Send {
     /// A table cannot be read.
     fn contents(&self) -> anyhow::Result<Contents>;
 
-    /// Sets who is at an address.
+    /// Sets who is at an address, and whether it is a pod of this node whose application messages are
+    /// reported at its own device.
     ///
     /// # Errors
     /// The table is full, or the kernel refuses; the same holds for every change below.
-    fn set_address(&mut self, address: IpAddr, identity: u32) -> anyhow::Result<()>;
+    fn set_address(&mut self, address: IpAddr, identity: u32, l7_here: bool) -> anyhow::Result<()>;
     fn remove_address(&mut self, address: IpAddr) -> anyhow::Result<()>;
 
     /// Sets who is in a prefix, as far as no longer prefix says otherwise.

@@ -52,7 +52,7 @@ impl Enricher {
         self.clock.wall_ns(boot_ns)
     }
 
-    /// Joins one record. `seq` is left for the store to give.
+    /// Joins one record. `seq` is left for the store to give, what the payload says for [`super::l7`].
     pub fn enrich(&mut self, event: &Event) -> Flow {
         let snapshot = Arc::clone(&self.snapshot);
         let mut flow = Flow {
@@ -66,6 +66,7 @@ impl Enricher {
             device: if event.ifindex == 0 { None } else { snapshot.by_ifindex.get(&event.ifindex).cloned() },
             source_names: None,
             destination_names: None,
+            payload: None,
             frontend: [0; 16],
             service_end: ServiceEnd::Destination,
         };
@@ -80,10 +81,6 @@ impl Enricher {
         let at = End { local: local_destination, frontend: is_frontend(ServiceEnd::Destination), ..at };
         let new_destination = self.endpoint(at, destination, event.dst_identity);
         (flow.source, flow.destination) = (new_source, new_destination);
-        if !snapshot.dns_names.is_empty() {
-            flow.source_names = source.and_then(|ip| snapshot.dns_names.get(&ip).cloned());
-            flow.destination_names = destination.and_then(|ip| snapshot.dns_names.get(&ip).cloned());
-        }
         flow
     }
 

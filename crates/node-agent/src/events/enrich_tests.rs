@@ -60,14 +60,9 @@ fn a_pod_that_forges_its_source_is_shown_as_itself() {
 }
 
 #[test]
-fn an_address_outside_is_the_world_and_has_its_learned_names() {
+fn an_address_outside_is_the_world() {
     let flow = enrich(Event { daddr: address(OUTSIDE), dst_identity: 0, ..event() });
     assert_eq!(flow.destination.identity, 2);
-    assert_eq!(
-        flow.destination_names.as_deref().map(|names| names[0].to_string()).as_deref(),
-        Some("example.org")
-    );
-    assert!(flow.source_names.is_none());
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use fathom_bpf::abi::{self, Event, flag, kind};
+use fathom_bpf::abi::{self, Event, flag, kind, l7_type};
 
+use super::l7::{Encrypted, Message, Payload};
 use crate::cluster::snapshot::{Device, EndpointInfo, RuleInfo, ServiceInfo};
 
 /// Names an address resolved to.
@@ -37,13 +38,15 @@ pub struct Flow {
     pub device: Option<Arc<Device>>,
     pub source_names: Option<Names>,
     pub destination_names: Option<Names>,
+    /// The message that this flow is, or what is known of its connection's payload.
+    pub payload: Option<Arc<Payload>>,
     /// Address of `service` as the client used it, as 16 bytes; zero when not known.
     pub frontend: [u8; 16],
     pub service_end: ServiceEnd,
 }
 
 /// What a stored flow costs beside shared snapshots: the flow, its reference counts, the slot that
-/// points to it and the allocator's header.
+/// points to it and the allocator's header. A message's texts come on top.
 pub const BYTES_PER_FLOW: usize = size_of::<Flow>() + 2 * size_of::<usize>() + size_of::<usize>() + 16;
 const _: () = assert!(BYTES_PER_FLOW <= 300, "a stored flow must stay within 300 bytes");
 
@@ -53,8 +56,29 @@ impl Flow {
         self.event.verdict == abi::verdict::DROPPED
     }
 
+    /// The message that this flow is; `None` on a packet's.
+    pub fn message(&self) -> Option<&Message> {
+        match self.payload.as_deref()? {
+            Payload::Message(message) => Some(message),
+            Payload::Encrypted(_) => None,
+        }
+    }
+
+    /// What is known of the connection's payload when it is encrypted.
+    pub fn encrypted(&self) -> Option<&Encrypted> {
+        match self.payload.as_deref()? {
+            Payload::Encrypted(encrypted) => Some(encrypted),
+            Payload::Message(_) => None,
+        }
+    }
+
     /// `None` when conntrack could not say which way the connection was opened.
     pub fn reply(&self) -> Option<bool> {
+        match self.message().map(|message| message.head.kind) {
+            Some(l7_type::REQUEST) => return Some(false),
+            Some(l7_type::RESPONSE) => return Some(true),
+            _ => {}
+        }
         has(&self.event, flag::REPLY_KNOWN).then(|| has(&self.event, flag::REPLY))
     }
 

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use fathom_api::flow::LostEventSource;
-use fathom_bpf::abi::Event;
+use fathom_bpf::decode::Record;
 
 use super::enrich::Enricher;
+use super::l7::{Join, Names, Redaction};
 use super::ledger::{Ledger, ReaderCounts};
 use super::lost::{Loss, LossLog};
 use super::namespaces::{Namespaces, Recent};
@@ -94,6 +95,7 @@ fn lost_in_kernel(counts: &KernelCounts) -> u64 {
 pub struct Intake {
     shared: Arc<Shared>,
     enricher: Enricher,
+    l7: Join,
     writer: Writer,
     sequences: Sequences,
     recent: Recent,
@@ -110,8 +112,9 @@ struct Undecodable {
 }
 
 impl Intake {
-    pub fn new(shared: Arc<Shared>, writer: Writer) -> Self {
+    pub fn new(shared: Arc<Shared>, writer: Writer, redaction: Redaction) -> Self {
         Self {
+            l7: Join::new(redaction),
             enricher: Enricher::new(Arc::clone(&shared.snapshot)),
             counters: shared.metrics.flow_counters(),
             undecodable: Undecodable { count: 0, since_ns: fathom_api::time::now(), logged: None },
@@ -130,9 +133,10 @@ impl Intake {
     }
 
     /// Takes one record.
-    pub fn take(&mut self, event: &Event) {
-        self.sequences.see(event);
-        let flow = self.enricher.enrich(event);
+    pub fn take(&mut self, record: Record<'_>) {
+        self.sequences.see(record.event);
+        let mut flow = self.enricher.enrich(record.event);
+        self.l7.complete(&mut flow, record.message);
         self.counters.count(&flow);
         self.recent.see(&flow.source, &self.shared.namespaces);
         self.recent.see(&flow.destination, &self.shared.namespaces);
@@ -160,7 +164,13 @@ impl Intake {
         }
         self.log_undecodable();
         self.counts.holes = self.sequences.holes();
+        self.shared.metrics.set_l7(self.l7.sizes());
         self.shared.ledger.set_reader(self.counts);
+    }
+
+    /// Names that addresses were looked up by.
+    pub fn names(&mut self) -> &mut Names {
+        self.l7.names()
     }
 
     /// Flows that had to be allocated so far; see [`Writer::allocated`].

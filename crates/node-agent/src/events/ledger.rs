@@ -134,9 +134,10 @@ impl Ledger {
         let packets = packets_stage(first, second, &mut problems);
         let events = lane_stage("kernel.events", &first.events, &second.events, &mut problems);
         let drops = lane_stage("kernel.drops", &first.drops, &second.drops, &mut problems);
+        let l7 = l7_stage(first, second, &mut problems);
         let handed_over = self.reader_stage(first, reader, second, &mut problems);
         let stages =
-            vec![packets, events, drops, handed_over, self.store_stage(), clients_stage(self.clients())];
+            vec![packets, events, drops, l7, handed_over, self.store_stage(), clients_stage(self.clients())];
         (stages, (!problems.is_empty()).then(|| problems.join("; ")))
     }
 
@@ -238,6 +239,19 @@ fn lane_stage(name: &str, first: &Lane, second: &Lane, problems: &mut Vec<String
         held: second.held,
         ..Default::default()
     }
+}
+
+/// Messages of application protocols: a part of the lane for events.
+fn l7_stage(first: &KernelCounts, second: &KernelCounts, problems: &mut Vec<String>) -> LedgerStage {
+    let (lost, emitted) = (second.l7.lost, second.l7.emitted);
+    if first.l7.lost > emitted || first.l7.lost > second.events.lost {
+        problems.push(format!(
+            "kernel.l7: {lost} lost of {emitted} emitted, and the lane lost {}",
+            second.events.lost
+        ));
+    }
+    let out = emitted.saturating_sub(lost);
+    LedgerStage { name: "kernel.l7".into(), r#in: emitted, out, lost, ..Default::default() }
 }
 
 /// Whether two growing counts, each read twice, may have been equal at one moment between.

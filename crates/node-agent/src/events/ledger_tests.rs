@@ -1,6 +1,6 @@
 use super::super::store::{StoreSize, Writer};
 use super::*;
-use crate::events::source::Traffic;
+use crate::events::source::{L7Counts, Traffic};
 use crate::events::testing::{event, flow_at};
 
 /// A kernel whose counts a test sets.
@@ -55,6 +55,7 @@ fn a_quiet_node_balances_stage_by_stage() {
         counts.packets_untracked = 100;
         counts.packets_reported = 100;
         counts.other_records = 32;
+        counts.l7 = L7Counts { emitted: 9, lost: 2, ..Default::default() };
     });
     store_flows(&mut writer, 11);
     ledger.set_reader(ReaderCounts { taken: 12, stored: 11, undecodable: 1, holes: [5, 0] });
@@ -66,6 +67,7 @@ fn a_quiet_node_balances_stage_by_stage() {
     }
     let lost = |name| stage(&sheet, name).lost;
     assert_eq!((lost("kernel.events"), lost("reader"), lost("clients")), (15, 1, 1));
+    assert_eq!((stage(&sheet, "kernel.l7").out, lost("kernel.l7")), (7, 2));
     assert_eq!(stage(&sheet, "kernel.packets").aggregated, 800);
     assert_eq!((stage(&sheet, "store").out, stage(&sheet, "store").held), (7, 4));
 }

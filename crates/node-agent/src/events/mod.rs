@@ -1,7 +1,7 @@
 //! Data in: kernel records become flows, and every one that does not is accounted for.
 //!
-//! Read in this order: [`source`] → [`reader`] → [`enrich`] → [`store`] → [`cursor`]. Beside them:
-//! [`lost`] (losses for clients) and [`ledger`] (the balance for everybody).
+//! Read in this order: [`source`] → [`reader`] → [`enrich`] → [`l7`] → [`store`] → [`cursor`]. Beside
+//! them: [`lost`] (losses for clients) and [`ledger`] (the balance for everybody).
 
 pub mod agent_events;
 pub mod clock;
@@ -9,6 +9,7 @@ pub mod cursor;
 pub mod enrich;
 pub mod flow;
 pub mod intake;
+pub mod l7;
 pub mod ledger;
 pub mod lost;
 pub mod namespaces;

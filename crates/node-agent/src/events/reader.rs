@@ -74,12 +74,12 @@ fn run(mut source: impl RecordSource, mut intake: Intake, shared: &Shared, stop:
     let mut failing = false;
     while !stop.load(Ordering::Relaxed) {
         let mut first = true;
-        let drained = source.drain(WAIT, &mut |event| {
+        let drained = source.drain(WAIT, &mut |record| {
             // After the wait, so that the batch is joined with the snapshot of its own time.
             if std::mem::take(&mut first) {
                 intake.begin_batch();
             }
-            intake.take(event);
+            intake.take(record);
         });
         match drained {
             Ok(drained) => {

@@ -3,8 +3,10 @@ use std::sync::mpsc;
 use arc_swap::ArcSwap;
 use fathom_api::flow::LostEventSource;
 use fathom_bpf::abi::Event;
+use fathom_bpf::decode::Record;
 
 use super::*;
+use crate::events::l7::Redaction;
 use crate::events::ledger::Ledger;
 use crate::events::source::{Drained, KernelCounts, KernelLedger, Lane, Traffic};
 use crate::events::store::{Store, StoreSize};
@@ -15,10 +17,10 @@ use crate::metrics::Metrics;
 struct Sent(mpsc::Receiver<anyhow::Result<(Vec<Event>, u64)>>);
 
 impl RecordSource for Sent {
-    fn drain(&mut self, wait: Duration, each: &mut dyn FnMut(&Event)) -> anyhow::Result<Drained> {
+    fn drain(&mut self, wait: Duration, each: &mut dyn FnMut(Record<'_>)) -> anyhow::Result<Drained> {
         let Ok(sent) = self.0.recv_timeout(wait) else { return Ok(Drained::default()) };
         let (events, undecodable) = sent?;
-        events.iter().for_each(each);
+        events.iter().for_each(|event| each(Record { event, message: None }));
         Ok(Drained { records: events.len() as u64, undecodable })
     }
 }
@@ -42,7 +44,7 @@ fn shared(kernel: Arc<LosingKernel>) -> (Arc<Shared>, Intake) {
     let ledger = Ledger::new(kernel, Arc::clone(&store), "node-a".into());
     let snapshot = Arc::new(ArcSwap::from_pointee(snapshot()));
     let shared = Arc::new(Shared::new(store, ledger, Arc::new(Metrics::default()), snapshot));
-    (Arc::clone(&shared), Intake::new(shared, writer))
+    (Arc::clone(&shared), Intake::new(shared, writer, Redaction::default()))
 }
 
 fn wait_for(shared: &Shared, head: u64) {

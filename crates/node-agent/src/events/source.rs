@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fathom_bpf::abi::Event;
+use fathom_bpf::decode::Record;
 
 /// What one drain brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub trait RecordSource: Send {
     ///
     /// # Errors
     /// When the rings can't be read; the reader says so and tries again.
-    fn drain(&mut self, wait: Duration, each: &mut dyn FnMut(&Event)) -> anyhow::Result<Drained>;
+    fn drain(&mut self, wait: Duration, each: &mut dyn FnMut(Record<'_>)) -> anyhow::Result<Drained>;
 }
 
 /// One lane out of the kernel, in records since the lane exists (rings outlive agents, and the lane
@@ -50,6 +50,38 @@ pub struct KernelCounts {
     pub other_records: u64,
     pub events: Lane,
     pub drops: Lane,
+    pub l7: L7Counts,
+}
+
+/// What the programs counted of application messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct L7Counts {
+    /// Records of messages, written or lost.
+    pub emitted: u64,
+    pub lost: u64,
+    /// Of those emitted.
+    pub requests: u64,
+    pub responses: u64,
+    /// Connections whose bytes were looked at.
+    pub opened: u64,
+    /// Connections whose state made room for another's.
+    pub evicted: u64,
+    /// Requests whose place another's took before their response came.
+    pub untracked: u64,
+    /// Connections of no protocol known.
+    pub not_ours: u64,
+    /// Times that bytes were missed and the thread was lost.
+    pub gaps: u64,
+    /// Segments that came early and waited for their turn.
+    pub held: u64,
+    /// Segments, or parts of one, that had been seen.
+    pub repeated: u64,
+    /// Connections that broke their protocol.
+    pub malformed: u64,
+    /// Header fields whose value only a lost part of the connection told.
+    pub unknown: u64,
+    /// Responses whose request was not seen.
+    pub unmatched: u64,
 }
 
 /// Packets and bytes that met one fate.

@@ -118,7 +118,6 @@ pub fn snapshot() -> Snapshot {
     snapshot.services.insert((ip(FRONTEND), 5432, proto::TCP), Arc::clone(&service));
     snapshot.services_by_id.insert(5, (service, ip(FRONTEND)));
     snapshot.rules.insert(9, Arc::new(RuleInfo { id: 9, ..Default::default() }));
-    snapshot.dns_names.insert(ip(OUTSIDE), ["example.org".into()].into());
     snapshot
 }
 
@@ -143,6 +142,7 @@ pub fn flow_at(event: Event, time_ns: i64) -> Flow {
         device: None,
         source_names: None,
         destination_names: None,
+        payload: None,
         frontend: [0; 16],
         service_end: Default::default(),
     }

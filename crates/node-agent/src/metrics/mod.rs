@@ -1,17 +1,19 @@
 //! Prometheus metrics: what dashboards know keeps its `hubble_` name, our own begin with `fathom_`.
 
+mod l7;
 mod scrape;
 
 use fathom_api::filter::Transport;
 use fathom_api::flow::{DropReason, LostEventSource, Verdict};
 use fathom_api::names;
-use fathom_bpf::abi::{Event, kind};
+use fathom_bpf::abi::kind;
 use hashbrown::HashMap;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use crate::events::Flow;
+use crate::events::l7::{Content, Message, Sizes};
 
 pub use scrape::Scrape;
 
@@ -23,6 +25,7 @@ pub struct Metrics {
     lost: Family<Labels<1>, Counter>,
     processed: Family<Labels<4>, Counter>,
     dropped: Family<Labels<2>, Counter>,
+    l7: l7::Tables,
 }
 
 impl Metrics {
@@ -35,6 +38,7 @@ impl Metrics {
         );
         registry.register("hubble_flows_processed", "Flows taken into the store", self.processed.clone());
         registry.register("hubble_drop", "Dropped flows", self.dropped.clone());
+        self.l7.register(registry);
         for source in [
             LostEventSource::PerfEventRingBuffer,
             LostEventSource::ObserverEventsQueue,
@@ -56,6 +60,11 @@ impl Metrics {
         self.lost.get_or_create(&[("source", name)]).inc_by(count);
     }
 
+    /// Sets how full the tables are that join messages.
+    pub fn set_l7(&self, sizes: Sizes) {
+        self.l7.set(sizes);
+    }
+
     /// A counter of flows for one thread, which remembers the series it met.
     pub fn flow_counters(&self) -> FlowCounters {
         FlowCounters {
@@ -67,10 +76,21 @@ impl Metrics {
 }
 
 /// What tells series apart, as one number, which is quick to hash: transport, kind, verdict, reason,
-/// observation point.
-fn key(transport: Option<Transport>, event: &Event) -> u64 {
+/// observation point, protocol of the message.
+fn key(transport: Option<Transport>, flow: &Flow) -> u64 {
+    let event = &flow.event;
     let transport = transport.map_or(u8::MAX, |transport| transport as u8);
-    u64::from_le_bytes([transport, event.kind, event.verdict, event.reason, event.obs_point, 0, 0, 0])
+    let protocol = flow.message().map_or(0, |message| message.head.proto);
+    u64::from_le_bytes([transport, event.kind, event.verdict, event.reason, event.obs_point, protocol, 0, 0])
+}
+
+/// Protocols of messages, as labels.
+fn application(message: &Message) -> &'static str {
+    match message.content {
+        Content::Http { .. } => "HTTP",
+        Content::Dns(_) => "DNS",
+        Content::Kafka(_) => "Kafka",
+    }
 }
 
 /// Counts flows without looking up labels twice.
@@ -96,9 +116,8 @@ impl Series {
 
 impl FlowCounters {
     pub fn count(&mut self, flow: &Flow) {
-        let event = &flow.event;
-        let transport = Transport::from_iana(event.proto);
-        let key = key(transport, event);
+        let transport = Transport::from_iana(flow.event.proto);
+        let key = key(transport, flow);
         match self.known.get(&key) {
             Some(series) => series.count(),
             None => {
@@ -112,8 +131,10 @@ impl FlowCounters {
     #[cold]
     fn series(&self, flow: &Flow, transport: Option<Transport>) -> Series {
         let event = &flow.event;
-        let protocol = transport.map_or("Unknown L4", Transport::name);
+        let message = flow.message();
+        let protocol = message.map_or_else(|| transport.map_or("Unknown L4", Transport::name), application);
         let (kind, subtype) = match (flow.is_drop(), event.kind) {
+            _ if message.is_some() => ("L7", protocol),
             (true, _) => ("Drop", ""),
             (false, kind::SOCK) => {
                 ("TraceSock", names::event::sock_point(event.obs_point.into()).unwrap_or("unknown"))

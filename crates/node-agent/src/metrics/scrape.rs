@@ -68,6 +68,45 @@ impl Scrape {
         Ok(())
     }
 
+    fn l7(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Ok(counts) = self.shared.ledger.kernel().counts() else { return Ok(()) };
+        let l7 = counts.l7;
+        let mut counter = |name, help, value: u64| {
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(value).encode(metric)
+        };
+        counter(
+            "fathom_l7_records",
+            "Messages that the programs wrote records of, lost ones too",
+            l7.emitted,
+        )?;
+        counter("fathom_l7_records_lost", "Records of messages that found the ring full", l7.lost)?;
+        counter("fathom_l7_requests", "Requests among the records", l7.requests)?;
+        counter("fathom_l7_responses", "Responses among the records", l7.responses)?;
+        counter("fathom_l7_connections", "Connections whose bytes were looked at", l7.opened)?;
+        counter(
+            "fathom_l7_connections_evicted",
+            "Connections whose state made room for another's",
+            l7.evicted,
+        )?;
+        counter("fathom_l7_connections_unknown", "Connections of no protocol known", l7.not_ours)?;
+        counter("fathom_l7_connections_malformed", "Connections that broke their protocol", l7.malformed)?;
+        counter(
+            "fathom_l7_requests_evicted",
+            "Requests whose place in the kernel's table another's took",
+            l7.untracked,
+        )?;
+        counter("fathom_l7_responses_unmatched", "Responses whose request was not seen", l7.unmatched)?;
+        counter("fathom_l7_gaps", "Times bytes were missed and a connection's thread was lost", l7.gaps)?;
+        counter("fathom_l7_segments_held", "Segments that came early and waited", l7.held)?;
+        counter("fathom_l7_segments_repeated", "Segments, or parts of one, seen before", l7.repeated)?;
+        counter(
+            "fathom_l7_fields_unknown",
+            "Header fields whose value only a lost part of the connection told",
+            l7.unknown,
+        )
+    }
+
     fn sizes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let store = &self.shared.store;
         let mut gauge = |name, help, value: u64| {
@@ -88,6 +127,7 @@ impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.traffic(&mut encoder)?;
         self.ledger(&mut encoder)?;
+        self.l7(&mut encoder)?;
         self.sizes(&mut encoder)
     }
 }

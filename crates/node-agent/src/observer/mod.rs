@@ -25,6 +25,7 @@
 pub mod agent;
 pub mod facts;
 pub mod history;
+mod message;
 pub mod node;
 pub mod peer;
 pub mod plan;

@@ -3,16 +3,18 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use fathom_api::filter::{FlowView, Side, Transport};
+use fathom_api::filter::{Application, FlowView, HttpView, Side, Transport};
 use fathom_api::flow::{FlowType, IpVersion, SctpChunkType, TraceReason};
 use fathom_api::names;
 use fathom_api::write::{Facts, FlowParts, L4, Policies};
 use fathom_bpf::abi::{TRIGGER_LANE_DROPS, ct_state, drop_reason, flag, kind};
 
+use super::message;
 use super::node::Node;
 use crate::cluster::snapshot::EndpointInfo;
 use crate::events::Flow;
 use crate::events::flow::{Names, ServiceEnd, proto};
+use crate::events::l7::Message;
 
 /// A flow of this node.
 #[derive(Clone, Copy)]
@@ -37,13 +39,18 @@ impl<'a> View<'a> {
         self.flow.event.kind == kind::SOCK
     }
 
+    fn message(&self) -> Option<&'a Message> {
+        self.flow.message()
+    }
+
     fn l4(&self) -> L4 {
         let event = &self.flow.event;
         if let Some((source_port, destination_port)) = self.flow.ports() {
             return match event.proto {
-                // A socket call comes before the packet: there are no flags to show.
+                // A socket call comes before the packet, and a message may have many: there are no flags to show.
                 proto::TCP => {
-                    let flags = (!self.is_sock()).then_some(event.tcp_flags.into());
+                    let is_packet = !self.is_sock() && self.message().is_none();
+                    let flags = is_packet.then_some(event.tcp_flags.into());
                     L4::Tcp { source_port, destination_port, flags }
                 }
                 proto::UDP => L4::Udp { source_port, destination_port },
@@ -110,13 +117,24 @@ impl<'a> View<'a> {
             frontend: self.flow.frontend(),
             cpu: event.cpu.into(),
             seq: event.seq,
+            l7: self.message().map(|message| message::facts(message, event.handshake_us)),
+            encrypted: self.flow.encrypted().map(message::encrypted),
+        }
+    }
+
+    fn flow_type(&self) -> FlowType {
+        match (self.is_sock(), self.message()) {
+            (true, _) => FlowType::Sock,
+            (_, Some(_)) => FlowType::L7,
+            _ => FlowType::L3L4,
         }
     }
 
     /// The flow as the writer takes it, with or without our own facts.
     pub fn parts(&self, facts: bool) -> FlowParts<'a> {
         let (flow, event) = (self.flow, &self.flow.event);
-        let trace = !flow.is_drop() && !self.is_sock();
+        let message = self.message();
+        let trace = !flow.is_drop() && !self.is_sock() && message.is_none();
         let point = names::trace_point::public(event.obs_point.into());
         FlowParts {
             uuid: Some(self.node.identity.uuids.at(flow.seq)),
@@ -128,9 +146,10 @@ impl<'a> View<'a> {
             ethertype: u16::from_be_bytes(event.l3_proto_be),
             source: Some(&flow.source.encoded),
             destination: Some(&flow.destination.encoded),
-            flow_type: if self.is_sock() { FlowType::Sock } else { FlowType::L3L4 }.into(),
+            flow_type: self.flow_type().into(),
             source_names: list(&flow.source_names),
             destination_names: list(&flow.destination_names),
+            l7: message.map(message::l7),
             event_type: self.event_type(),
             source_service: self.service_body(ServiceEnd::Source),
             destination_service: self.service_body(ServiceEnd::Destination),
@@ -139,6 +158,7 @@ impl<'a> View<'a> {
             trace_observation_point: if trace { point.into() } else { 0 },
             is_reply: flow.reply(),
             interface: self.device(),
+            trace_id: message.map_or("", message::trace_id),
             sock_xlate_point: if self.is_sock() { event.obs_point.into() } else { 0 },
             socket_cookie: event.cookie,
             cgroup_id: flow.cgroup_id(),
@@ -162,6 +182,7 @@ impl FlowView for View<'_> {
     fn event_type(&self) -> (i32, i32) {
         let event = &self.flow.event;
         match (self.flow.is_drop(), event.kind) {
+            _ if self.message().is_some() => (names::event::L7, 0),
             (true, _) => (names::event::DROP, event.reason.into()),
             (false, kind::SOCK) => (names::event::TRACE_SOCK, event.obs_point.into()),
             _ => (names::event::TRACE, event.obs_point.into()),
@@ -169,7 +190,8 @@ impl FlowView for View<'_> {
     }
 
     fn judged_by_policy(&self) -> bool {
-        self.flag(flag::POLICY)
+        // A message names the rule of its connection; the packet that was judged has a flow of its own.
+        self.flag(flag::POLICY) && self.message().is_none()
     }
 
     fn ip(&self, side: Side) -> Option<IpAddr> {
@@ -263,6 +285,27 @@ impl FlowView for View<'_> {
             Some((IpAddr::V6(_), _)) => IpVersion::IPv6.into(),
             None => IpVersion::IpNotUsed.into(),
         }
+    }
+
+    fn trace_id(&self) -> &str {
+        self.message().map_or("", message::trace_id)
+    }
+
+    fn application(&self) -> Option<Application> {
+        self.message().map(message::application)
+    }
+
+    fn http(&self) -> Option<HttpView<'_>> {
+        self.message().and_then(message::http)
+    }
+
+    fn http_headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let headers = self.message().map_or(&[][..], message::headers);
+        headers.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    fn dns_query(&self) -> Option<&str> {
+        self.message().and_then(message::dns_query)
     }
 }
 

@@ -13,6 +13,7 @@ use fathom_api::observer::observer_client::ObserverClient;
 use fathom_api::observer::{GetFlowsRequest, GetFlowsResponse};
 use fathom_api::serve::Listeners;
 use fathom_bpf::abi::{self, Event};
+use fathom_bpf::decode::Record;
 use fathom_node_agent::cluster::snapshot::{Device, EndpointInfo, RuleInfo, RuleRef, ServiceInfo, Snapshot};
 use fathom_node_agent::events::StoreSize;
 use fathom_node_agent::events::clock::{WallClock, boot_ns};
@@ -94,7 +95,9 @@ pub async fn agent_with(
     });
     let dial = Dial::from_shared(format!("unix://{}", socket.display())).unwrap();
     let channel = dial.connect().await.unwrap();
-    let intake = pipeline.intake().unwrap();
+    let mut intake = pipeline.intake().unwrap();
+    // What WEB was told of DB.
+    intake.names().learn(address(WEB), address(DB), &["db.internal".into()], PATIENCE, boot_ns());
     let clock = WallClock::new();
     Agent { pipeline, intake, kernel, snapshot, channel, socket, shutdown, served, clock, _dir: dir }
 }
@@ -117,7 +120,7 @@ impl Agent {
                 counts.packets_reported += 1;
                 counts.packets_seen += 1;
             });
-            self.intake.take(&event);
+            self.intake.take(Record { event: &event, message: None });
         }
         self.intake.publish();
     }
@@ -301,6 +304,5 @@ pub fn snapshot() -> Snapshot {
     snapshot.by_ifindex.insert(IFINDEX, Arc::new(Device { name: "fathom7".into(), endpoint: web }));
     snapshot.services_by_id.insert(5, (Arc::new(service), ip("10.96.0.10")));
     snapshot.rules.insert(RULE, Arc::new(rule));
-    snapshot.dns_names.insert(ip(DB), ["db.internal".into()].into());
     snapshot
 }

@@ -14,6 +14,12 @@ pub enum ConvertError {
     /// The rest of the object counts.
     #[error("there is no such field as {0}: see how it is spelt")]
     UnknownFields(String),
+    /// What it stands for without the annotation counts.
+    #[error("metadata.annotations[{name:?}]: {value:?} means nothing: write {choices}")]
+    Annotation { name: &'static str, value: String, choices: &'static str },
+    /// Two warnings about one object.
+    #[error("{0}; {1}")]
+    Both(Box<ConvertError>, Box<ConvertError>),
     #[error("{0} is missing")]
     Missing(&'static str),
     #[error("{field}: {value:?} is no IP address")]

@@ -10,6 +10,7 @@ mod unknown;
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -52,13 +53,17 @@ pub enum InForce {
 /// Converts one object of a known kind.
 pub fn object(kind: Kind, value: &Value) -> Converted {
     let mut unknown = Vec::new();
+    let mut annotation = None;
     let object = match kind {
         Kind::NetworkPolicy => return policy::from_value(value),
         Kind::Namespace => {
             read(value, &mut unknown).and_then(namespace).map(|o| Object::Namespace(Arc::new(o)))
         }
         Kind::Node => read(value, &mut unknown).and_then(node).map(|o| Object::Node(Arc::new(o))),
-        Kind::Pod => read(value, &mut unknown).and_then(pod).map(|o| Object::Pod(Arc::new(o))),
+        Kind::Pod => read(value, &mut unknown).and_then(|object: core::Pod| {
+            annotation = pod::annotation_fault(&object.metadata);
+            pod(object).map(|o| Object::Pod(Arc::new(o)))
+        }),
         Kind::Service => read(value, &mut unknown).and_then(service).map(|o| Object::Service(Arc::new(o))),
         Kind::EndpointSlice => {
             read(value, &mut unknown).and_then(endpoint_slice).map(|o| Object::EndpointSlice(Arc::new(o)))
@@ -67,7 +72,12 @@ pub fn object(kind: Kind, value: &Value) -> Converted {
     let key_in_doubt = !kind.is_cluster_scoped() && unknown::leaves_the_key_in_doubt(&unknown, value);
     match object {
         Ok(object) => {
-            let error = (!unknown.is_empty()).then(|| ConvertError::UnknownFields(unknown::listed(&unknown)));
+            let unknown =
+                (!unknown.is_empty()).then(|| ConvertError::UnknownFields(unknown::listed(&unknown)));
+            let error = match (unknown, annotation) {
+                (Some(one), Some(other)) => Some(ConvertError::Both(one.into(), other.into())),
+                (one, other) => one.or(other),
+            };
             Converted { object: Some(object), error, in_force: InForce::AsWritten, key_in_doubt }
         }
         Err(error) => Converted { object: None, error: Some(error), in_force: InForce::Older, key_in_doubt },

@@ -11,6 +11,9 @@ use crate::cluster::model::{NamedPort, Pod, Workload};
 /// Label a Deployment puts on the pods of each of its ReplicaSets.
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
+/// "off": the pod's application messages are not looked at; "on", or none: they are.
+const L7: &str = "fathom.dev/l7";
+
 /// A Pod as the agent needs it.
 ///
 /// # Errors
@@ -27,6 +30,7 @@ pub fn pod(object: core::Pod) -> Result<Pod, ConvertError> {
     let ports = ports(&spec)?;
     Ok(Pod {
         workload: workload(&metadata),
+        l7_off: l7_off(&metadata).unwrap_or(false),
         namespace: super::namespace_of(&metadata),
         name: super::name_of(&metadata)?,
         labels: metadata.labels.unwrap_or_default(),
@@ -38,6 +42,21 @@ pub fn pod(object: core::Pod) -> Result<Pod, ConvertError> {
         ips,
         ports,
     })
+}
+
+/// What an annotation says that means nothing: the pod counts as if it were not there.
+pub fn annotation_fault(metadata: &ObjectMeta) -> Option<ConvertError> {
+    l7_off(metadata).err()
+}
+
+fn l7_off(metadata: &ObjectMeta) -> Result<bool, ConvertError> {
+    match metadata.annotations.as_ref().and_then(|annotations| annotations.get(L7)).map(String::as_str) {
+        None | Some("on") => Ok(false),
+        Some("off") => Ok(true),
+        Some(other) => {
+            Err(ConvertError::Annotation { name: L7, value: other.to_owned(), choices: "\"on\" or \"off\"" })
+        }
+    }
 }
 
 /// `podIPs`, or the older `podIP` where that is all there is.
@@ -135,6 +154,36 @@ mod tests {
         assert_eq!(owned_by("StatefulSet", "db", None), of("db", "StatefulSet"));
         assert_eq!(owned_by("Job", "nightly-29384756", None), of("nightly", "CronJob"));
         assert_eq!(owned_by("Job", "import-1", None), of("import-1", "Job"));
+    }
+
+    #[test]
+    fn a_pod_opts_out_of_l7_by_a_word_and_another_word_is_a_warning() {
+        let with = |value: Option<&str>| {
+            let annotations = value.map(|value| json!({ "fathom.dev/l7": value }));
+            let value = json!({
+                "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "p", "annotations": annotations },
+            });
+            let converted = crate::cluster::convert::object(crate::cluster::model::Kind::Pod, &value);
+            let Some(crate::cluster::model::Object::Pod(pod)) = converted.object else { panic!("no pod") };
+            (pod.l7_off, converted.error.map(|error| error.to_string()))
+        };
+        assert_eq!(
+            [with(None), with(Some("on")), with(Some("off"))],
+            [(false, None), (false, None), (true, None)]
+        );
+        let (off, warning) = with(Some("no"));
+        assert!(!off, "as if it were not there");
+        assert_eq!(
+            warning.as_deref(),
+            Some("metadata.annotations[\"fathom.dev/l7\"]: \"no\" means nothing: write \"on\" or \"off\"")
+        );
+        let misspelt = json!({
+            "apiVersion": "v1", "kind": "Pod", "spek": {},
+            "metadata": { "name": "p", "annotations": { "fathom.dev/l7": "no" } },
+        });
+        let converted = crate::cluster::convert::object(crate::cluster::model::Kind::Pod, &misspelt);
+        let both = converted.error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(both.contains("spek") && both.contains("means nothing"), "{both}");
     }
 
     #[test]

@@ -38,6 +38,7 @@ impl Work<'_> {
             let result = self.datapath.remove_address(address);
             if self.done(result, false) {
                 let before = self.applied.contents.addresses.remove(&address);
+                self.applied.contents.l7_here.remove(&address);
                 self.outcome.renamed.push(Renamed { prefix: address.into(), before, now: None });
             }
         }

@@ -1,0 +1,165 @@
+//! HPACK's Huffman code as an automaton (`bpf/include/l7/huffman.h`) is what its code lengths say.
+//!
+//! `FATHOM_REGENERATE=1 cargo test -p fathom-bpf --test huffman` writes it anew.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Bits of the code of each byte and, last, of the end of the string: RFC 7541, appendix B. The code is
+/// canonical (section 5.2), so that the lengths are all there is to know.
+const LENGTHS: [u8; 257] = [
+    13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28, 28, 28,
+    28, 28, 28, 28, 28, 28, 6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6, 5, 5, 5, 6, 6, 6, 6, 6,
+    6, 6, 7, 8, 15, 6, 12, 10, 13, 6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 8, 7,
+    8, 13, 19, 13, 14, 6, 15, 5, 6, 5, 6, 5, 6, 6, 6, 5, 7, 7, 6, 6, 6, 5, 6, 7, 6, 5, 5, 6, 7, 7, 7, 7, 7,
+    15, 11, 14, 13, 28, 20, 22, 20, 20, 22, 22, 22, 23, 22, 23, 23, 23, 23, 23, 24, 23, 24, 24, 22, 23, 24,
+    23, 23, 23, 23, 21, 22, 23, 22, 23, 23, 24, 22, 21, 20, 22, 22, 23, 23, 21, 23, 22, 22, 24, 21, 22, 23,
+    23, 21, 21, 22, 21, 23, 22, 23, 23, 20, 22, 22, 22, 23, 22, 22, 23, 26, 26, 20, 19, 22, 23, 22, 25, 26,
+    26, 26, 27, 27, 26, 24, 25, 19, 21, 26, 27, 27, 26, 27, 24, 21, 21, 26, 26, 28, 27, 27, 27, 20, 24, 20,
+    21, 22, 21, 21, 23, 22, 22, 25, 25, 24, 24, 26, 23, 26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27, 27,
+    27, 27, 26, 30,
+];
+
+/// Entry of the table: the state that follows, the byte that was completed, and flags.
+const EMIT: u32 = 1 << 16;
+/// The string may end in the state that follows: all that is open are up to seven ones (section 5.2).
+const ACCEPT: u32 = 1 << 17;
+const FAIL: u32 = 1 << 31;
+
+const EOS: usize = 256;
+
+/// A node of the code's tree.
+#[derive(Clone, Copy)]
+enum Child {
+    None,
+    Node(usize),
+    Symbol(usize),
+}
+
+/// Inner nodes; the first is the root.
+fn tree() -> Vec<[Child; 2]> {
+    let mut order: Vec<usize> = (0..LENGTHS.len()).collect();
+    order.sort_by_key(|symbol| (LENGTHS[*symbol], *symbol));
+    let mut nodes = vec![[Child::None; 2]];
+    let (mut code, mut bits) = (0u32, LENGTHS[order[0]]);
+    for symbol in order {
+        code <<= LENGTHS[symbol] - bits;
+        bits = LENGTHS[symbol];
+        let mut at = 0;
+        for bit in (0..bits).rev() {
+            let side = (code >> bit & 1) as usize;
+            at = match (nodes[at][side], bit) {
+                (Child::None, 0) => {
+                    nodes[at][side] = Child::Symbol(symbol);
+                    break;
+                }
+                (Child::None, _) => {
+                    nodes.push([Child::None; 2]);
+                    nodes[at][side] = Child::Node(nodes.len() - 1);
+                    nodes.len() - 1
+                }
+                (Child::Node(next), _) => next,
+                (Child::Symbol(_), _) => panic!("the code of {symbol} begins with another"),
+            };
+        }
+        code += 1;
+    }
+    nodes
+}
+
+/// 16 entries per state: one per half byte.
+fn automaton() -> Vec<u32> {
+    let nodes = tree();
+    assert_eq!(nodes.len(), 256, "a state fits a byte");
+    // The states in which the string may end: the root, and seven ones after it.
+    let mut accepting = vec![0];
+    while let (Child::Node(next), true) = (nodes[accepting[accepting.len() - 1]][1], accepting.len() < 8) {
+        accepting.push(next);
+    }
+    let mut table = Vec::new();
+    for state in 0..nodes.len() {
+        for half in 0..16 {
+            let (mut at, mut entry) = (state, 0);
+            for bit in (0..4).rev() {
+                at = match nodes[at][half >> bit & 1] {
+                    Child::Node(next) => next,
+                    Child::Symbol(EOS) | Child::None => {
+                        entry = FAIL;
+                        break;
+                    }
+                    Child::Symbol(symbol) => {
+                        entry |= EMIT | (symbol as u32) << 8;
+                        0
+                    }
+                };
+            }
+            if entry != FAIL {
+                entry |= at as u32 | if accepting.contains(&at) { ACCEPT } else { 0 };
+            }
+            table.push(entry);
+        }
+    }
+    table
+}
+
+fn header() -> String {
+    let mut out = String::from(
+        "/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */\n\
+         /*\n \
+          * l7/huffman.h: HPACK's Huffman code (RFC 7541, appendix B) as an automaton that\n \
+          * takes half a byte at a step. Written by bpf/tests/huffman.rs.\n \
+          *\n \
+          * Entry [state * 16 + half]: bits 0..7 the state that follows, 8..15 the byte that\n \
+          * was completed, and H2_HUFFMAN_*. State 0 is the root.\n \
+          */\n\
+         #ifndef FATHOM_L7_HUFFMAN_H\n\
+         #define FATHOM_L7_HUFFMAN_H\n\n\
+         #include \"uapi.h\"\n\n\
+         #define H2_HUFFMAN_EMIT   (1U << 16)\n\
+         #define H2_HUFFMAN_ACCEPT (1U << 17) /* the string may end here */\n\
+         #define H2_HUFFMAN_FAIL   (1U << 31)\n\n\
+         /* clang-format off */\n\
+         static const __u32 h2_huffman[256 * 16] = {\n",
+    );
+    for line in automaton().chunks(8) {
+        let entries: Vec<String> = line.iter().map(|entry| format!("{entry:#x},")).collect();
+        writeln!(out, "\t{}", entries.join(" ")).expect("a string");
+    }
+    out + "};\n/* clang-format on */\n\n#endif /* FATHOM_L7_HUFFMAN_H */\n"
+}
+
+#[test]
+fn the_table_is_what_the_code_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("bpf/include/l7/huffman.h");
+    let want = header();
+    if std::env::var_os("FATHOM_REGENERATE").is_some() {
+        std::fs::write(&path, &want).expect("write the header");
+    }
+    let have = std::fs::read_to_string(&path).expect("the header");
+    assert!(want == have, "{} is stale: run with FATHOM_REGENERATE=1", path.display());
+}
+
+/// RFC 7541, appendix C.4.1 and C.6.1: strings of the examples.
+#[test]
+fn the_examples_of_the_rfc_decode() {
+    let table = automaton();
+    let decode = |bytes: &[u8]| {
+        let (mut state, mut out, mut accept) = (0usize, Vec::new(), true);
+        for half in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+            let entry = table[state * 16 + usize::from(half)];
+            assert_eq!(entry & FAIL, 0);
+            if entry & EMIT != 0 {
+                out.push((entry >> 8) as u8);
+            }
+            state = (entry & 255) as usize;
+            accept = entry & ACCEPT != 0;
+        }
+        assert!(accept);
+        String::from_utf8(out).expect("text")
+    };
+    assert_eq!(
+        decode(&[0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff]),
+        "www.example.com"
+    );
+    assert_eq!(decode(&[0xae, 0xc3, 0x77, 0x1a, 0x4b]), "private");
+}

@@ -203,7 +203,8 @@ fn cuts(dialogue: &Dialogue, most: usize) -> Vec<Plan> {
         let len = dialogue.len(side);
         cuts.extend((1..len).step_by(len.div_ceil(most).max(1)).map(|at| Cuts::At(side, at)));
     }
-    cuts.extend([1, 2, 3, 7, 100].map(Cuts::Each));
+    let total: usize = Side::BOTH.map(|side| dialogue.len(side)).iter().sum();
+    cuts.extend([1, 2, 3, 7, 100].map(Cuts::Each).into_iter().skip(if total > 4000 { 4 } else { 0 }));
     cuts.into_iter().map(|cuts| Plan { cuts, ..Plan::whole() }).collect()
 }
 

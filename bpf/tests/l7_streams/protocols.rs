@@ -36,7 +36,7 @@ const KAFKA: Protocol = Protocol {
 
 /// Bytes of a dialogue's side that `cargo test` cuts at; a long run cuts at each.
 fn most_cuts() -> usize {
-    if time().as_secs() > 2 { usize::MAX } else { 150 }
+    if time().as_secs() > 2 { usize::MAX } else { 40 }
 }
 
 /// The reference and the generator agree on what is there.

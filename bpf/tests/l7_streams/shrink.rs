@@ -6,7 +6,7 @@ use crate::plan::{Packet, Plan};
 /// Most tries of one shrinking.
 const TRIES: usize = 5000;
 
-/// Leaves out packets and joins neighbours while `fails` holds and every byte still comes.
+/// Leaves out packets, joins neighbours and puts them in order while `fails` holds and every byte still comes.
 pub fn shrink(
     dialogue: &Dialogue,
     plan: &Plan,
@@ -18,10 +18,12 @@ pub fn shrink(
     }
     let mut tries = 0;
     loop {
-        let before = packets.len();
+        let before = packets.clone();
         let mut at = 0;
         while at < packets.len() {
-            for smaller in [without(&packets, at), joined(&packets, at)].into_iter().flatten() {
+            for smaller in
+                [without(&packets, at), joined(&packets, at), ordered(&packets, at)].into_iter().flatten()
+            {
                 tries += 1;
                 if whole(dialogue, plan, &smaller) && fails(&smaller) {
                     packets = smaller;
@@ -30,7 +32,7 @@ pub fn shrink(
             }
             at += 1;
         }
-        if packets.len() == before || tries > TRIES {
+        if packets == before || tries > TRIES {
             return packets;
         }
     }
@@ -55,6 +57,15 @@ fn joined(packets: &[Packet], at: usize) -> Option<Vec<Packet>> {
     let next = fewer.remove(at + 1);
     fewer[at].bytes.extend(next.bytes);
     neighbours.then_some(fewer)
+}
+
+/// A packet and the next one of its side in the order of the stream.
+fn ordered(packets: &[Packet], at: usize) -> Option<Vec<Packet>> {
+    let (first, next) = (packets.get(at)?, packets.get(at + 1)?);
+    let early = first.side == next.side && (next.seq.wrapping_sub(first.seq) as i32) < 0;
+    let mut swapped = packets.to_vec();
+    swapped.swap(at, at + 1);
+    early.then_some(swapped)
 }
 
 /// Every byte of both streams comes in some packet.

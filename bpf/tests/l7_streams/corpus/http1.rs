@@ -164,7 +164,6 @@ fn fields() -> Vec<Dialogue> {
         tcp("an empty value").client("GET / HTTP/1.1\r\nX-Empty:\r\nX-Blank:   \r\nHost: web\r\n\r\n").server(OK),
         tcp("bytes above 127").client(b"GET /\xc3\xa4 HTTP/1.1\r\nHost: web\r\nX-Name: \xff\xfe\x80\r\n\r\n").server(OK),
         tcp("many fields").client(format!("GET /m HTTP/1.1\r\n{}Host: web\r\n\r\n{}", "X-Field: value value value\r\n".repeat(100), get("/next"))).server([OK; 2].concat()),
-        #[cfg(any())]
         tcp("an empty line before a request").client("\r\n".to_owned() + &get("/1") + "\r\n" + &get("/2")).server([OK; 2].concat()),
         tcp("a long method").client(format!("{} / HTTP/1.1\r\nHost: web\r\n\r\n", "M".repeat(20))).server(OK),
     ];

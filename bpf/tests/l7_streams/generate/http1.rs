@@ -102,9 +102,7 @@ fn exchange(random: &mut Random) -> Exchange {
     let method = if connect { "CONNECT" } else { *random.pick(&METHODS) };
     let host = host(random);
     let target = if connect { host.clone() } else { target(random, &host) };
-    // The version is at the end of its line, which may be too far.
-    let old = !upgrade && !connect && target.len() < 900 && random.one_in(8);
-    let minor = usize::from(!old);
+    let minor = usize::from(upgrade || connect || !random.one_in(8));
     let mut fields = fields(random);
     if minor == 1 || random.one_in(2) {
         fields.push(field(random, "Host", &host));

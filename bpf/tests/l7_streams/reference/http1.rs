@@ -8,6 +8,9 @@ use crate::message::Message;
 
 const MOST_HEADERS: usize = 512;
 
+/// Bytes of a line that are looked at: a request line's version may be behind them.
+const MOST_LINE: usize = 1024;
+
 /// How many bytes follow a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Body {
@@ -89,9 +92,12 @@ fn request_head(stream: &[u8], at: usize) -> Option<Head> {
     let mut headers = vec![httparse::EMPTY_HEADER; MOST_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let httparse::Status::Complete(len) = request.parse(&stream[at..]).ok()? else { return None };
+    let line = &stream[at..at + len];
+    let start = line.iter().position(|byte| !b"\r\n".contains(byte))?;
+    let far = line[start..].iter().position(|byte| *byte == b'\n').is_none_or(|end| end >= MOST_LINE);
     Some(Head {
         end: at + len,
-        version: version(request.version),
+        version: if far { 0 } else { version(request.version) },
         status: 0,
         method: request.method?.as_bytes().to_vec(),
         target: request.path?.as_bytes().to_vec(),

@@ -145,6 +145,12 @@ fn number(fields: &[(Vec<u8>, Vec<u8>)], name: &str) -> Option<u16> {
     std::str::from_utf8(field(fields, name)?).ok()?.parse().ok()
 }
 
+/// Alone, or with a format or parameters behind it.
+fn is_grpc(kind: &[u8]) -> bool {
+    let rest = kind.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
 fn request(id: u32, fields: &[(Vec<u8>, Vec<u8>)], grpc: bool) -> Message {
     let mut message = Message::request(l7_protocol::HTTP2, id);
     message.version = 20;
@@ -212,12 +218,23 @@ pub fn read(dialogue: &Dialogue) -> Telling {
             && let Said::Headers(fields) = &item.said
         {
             let kind = field(fields, "content-type");
-            let grpc = kind.is_some_and(|kind| kind.starts_with(b"application/grpc"));
+            let grpc = kind.is_some_and(is_grpc);
             telling.add(item.moment, request(id, fields, grpc));
             streams.insert(id, Stream { grpc, ..Stream::default() });
             continue;
         }
-        let Some(stream) = streams.get_mut(&id) else { continue };
+        let Some(stream) = streams.get_mut(&id) else {
+            // Nobody asked: it was promised, or the request was missed.
+            if let Said::Headers(fields) = &item.said
+                && let Some(status) = number(fields, ":status").filter(|status| *status >= 200)
+            {
+                let mut message =
+                    Message::response(l7_protocol::HTTP2, id).status(status).with(flag::UNMATCHED);
+                message.version = 20;
+                telling.add(item.moment, message);
+            }
+            continue;
+        };
         if let Said::Data(data) = &item.said
             && stream.grpc
         {
@@ -225,8 +242,10 @@ pub fn read(dialogue: &Dialogue) -> Telling {
         }
         let response = match &item.said {
             Said::Reset(code) if !stream.told => {
-                let mut message = stream.response(id).with(flag::RESET | flag::STATUS);
-                message.status = *code as u16;
+                let mut message = stream.response(id).with(flag::RESET);
+                message.flags &= !(flag::STATUS | flag::STREAMED | flag::CODE);
+                message.code = 0;
+                message.status = u16::try_from(*code).unwrap_or(u16::MAX);
                 // There may have been no answer to measure.
                 message.timed = stream.status.is_some();
                 Some(message)

@@ -26,6 +26,8 @@ pub struct Protocol {
     pub corpus: fn() -> Vec<Dialogue>,
     pub generator: Generator,
     pub reference: Reference,
+    /// A connection whose beginning was missed is found at segments that begin with a message and end with one.
+    pub aligned: bool,
 }
 
 /// What a campaign met, to tell whether it reaches the code.
@@ -167,6 +169,24 @@ impl Campaign {
                 plan.losses = *random.pick(&[3, 10, 30]);
             }
             let tried = self.try_one(&dialogue, &plan, &expected, verdict::part);
+            tried.unwrap_or_else(|difference| panic!("{difference}"));
+        });
+    }
+
+    /// Dialogues whose handshake was missed, and nothing else: all of it is told.
+    pub fn joined_ways(&mut self, random: &mut Random, time: Duration) {
+        until(time, || {
+            let dialogue = (self.protocol.generator)(random);
+            if dialogue.transport == Transport::Udp {
+                return;
+            }
+            let expected = (self.protocol.reference)(&dialogue);
+            // What comes first is taken for the beginning.
+            let mut plan = Plan { joined: Some([0, 0]), disorder: 0, ..Plan::random(random) };
+            if self.protocol.aligned {
+                plan.cuts = Cuts::Whole;
+            }
+            let tried = self.try_one(&dialogue, &plan, &expected, verdict::same);
             tried.unwrap_or_else(|difference| panic!("{difference}"));
         });
     }

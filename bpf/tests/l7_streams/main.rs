@@ -17,6 +17,7 @@ mod packet;
 mod campaign;
 mod corpus;
 mod dialogue;
+mod envelope;
 mod generate;
 mod message;
 mod plan;

@@ -11,6 +11,7 @@ const HTTP1: Protocol = Protocol {
     corpus: corpus::http1::dialogues,
     generator: generate::http1::dialogue,
     reference: |dialogue| reference::http1::read(dialogue).messages(),
+    aligned: false,
 };
 
 const DNS: Protocol = Protocol {
@@ -18,6 +19,7 @@ const DNS: Protocol = Protocol {
     corpus: corpus::dns::dialogues,
     generator: generate::dns::dialogue,
     reference: |dialogue| reference::dns::read(dialogue).messages(),
+    aligned: false,
 };
 
 const HTTP2: Protocol = Protocol {
@@ -25,6 +27,7 @@ const HTTP2: Protocol = Protocol {
     corpus: corpus::http2::dialogues,
     generator: generate::http2::dialogue,
     reference: |dialogue| reference::http2::read(dialogue).messages(),
+    aligned: true,
 };
 
 const KAFKA: Protocol = Protocol {
@@ -32,6 +35,7 @@ const KAFKA: Protocol = Protocol {
     corpus: corpus::kafka::dialogues,
     generator: generate::kafka::dialogue,
     reference: |dialogue| reference::kafka::read(dialogue).messages(),
+    aligned: false,
 };
 
 /// Bytes of a dialogue's side that `cargo test` cuts at; a long run cuts at each.
@@ -61,6 +65,12 @@ fn any_dialogue_arrives_on_any_way(protocol: Protocol) {
     let mut campaign = Campaign::new(protocol);
     campaign.random_ways(&mut Random::new(seed()), time());
     println!("seed {}, {}: {}", seed(), protocol.name, campaign.tally());
+}
+
+fn a_missed_handshake_is_all_that_is_missed(protocol: Protocol) {
+    let mut campaign = Campaign::new(protocol);
+    campaign.joined_ways(&mut Random::new(seed()), time() / 4);
+    println!("seed {}, {}, joined: {}", seed(), protocol.name, campaign.tally());
 }
 
 fn nothing_is_told_that_was_not_said(protocol: Protocol) {
@@ -93,6 +103,11 @@ macro_rules! tests {
             #[test]
             fn any_dialogue_arrives_on_any_way() {
                 super::any_dialogue_arrives_on_any_way($protocol);
+            }
+
+            #[test]
+            fn a_missed_handshake_is_all_that_is_missed() {
+                super::a_missed_handshake_is_all_that_is_missed($protocol);
             }
 
             #[test]

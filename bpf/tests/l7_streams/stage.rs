@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
-use fathom_bpf::abi::{Event, L7_RECORD_MAX, L7_TEXT_MAX, LedgerStage, kind, l7_type};
+use fathom_bpf::abi::{Event, L7_TEXT_MAX, LedgerStage, kind, l7_type};
 use fathom_bpf::load::Program;
 use fathom_bpf::maps::LedgerSnapshot;
 use fathom_bpf::ring::Lane;
 use fathom_bpf::testing;
 
 use crate::dialogue::{Dialogue, Side, Transport};
+use crate::envelope::{self, Envelope};
 use crate::message::Message;
 use crate::packet::rig::{LOOPBACK, assert_balanced};
 use crate::packet::{Frame, PEER4, PEER6, POD4, POD6, Rig, at};
@@ -52,6 +53,7 @@ impl Stage {
         let ends = self.ends(dialogue, plan);
         let mut records = Vec::new();
         let mut messages = Vec::new();
+        let mut envelopes = Vec::new();
         for packet in packets {
             let frame = frame(dialogue, packet, ends).build();
             let to_pod = (packet.side == Side::Client) == plan.server_in_pod;
@@ -68,6 +70,7 @@ impl Stage {
                     assert_eq!(record.message.is_some(), record.event.kind == kind::L7);
                     if let Some(message) = record.message {
                         messages.push(Message::told(&message));
+                        envelopes.push(Envelope { event: *record.event, head: *message.head });
                     }
                 })
                 .more
@@ -77,6 +80,7 @@ impl Stage {
         let step = ledger.since(&self.last);
         self.last = ledger;
         self.judge(packets.len(), &step, &records, &messages);
+        envelope::judge(dialogue.transport, plan, ends, &envelopes);
         Played { messages, ledger: step }
     }
 
@@ -95,10 +99,6 @@ impl Stage {
         if step[LedgerStage::L7Lost] == 0 {
             assert_eq!(step[LedgerStage::L7Requests], of(l7_type::REQUEST), "{step:?}");
             assert_eq!(step[LedgerStage::L7Responses], of(l7_type::RESPONSE), "{step:?}");
-        }
-        for (_, event) in records.iter().filter(|(_, event)| event.kind == kind::L7) {
-            assert!(usize::from(event.len) <= L7_RECORD_MAX && event.len % 8 == 0, "{event:?}");
-            assert!(event.src_identity != 0 && event.dst_identity != 0, "{event:?}");
         }
         for message in messages {
             assert!((1..=7).contains(&message.proto), "{message:?}");

@@ -1,0 +1,121 @@
+//! Where dialogues are played: a rig, a new pair of ports for each of them, and what the kernel told.
+
+use std::net::SocketAddr;
+
+use fathom_bpf::abi::{Event, L7_TEXT_MAX, LedgerStage, kind, l7_type};
+use fathom_bpf::load::Program;
+use fathom_bpf::maps::LedgerSnapshot;
+use fathom_bpf::ring::Lane;
+use fathom_bpf::testing;
+
+use crate::dialogue::{Dialogue, Side, Transport};
+use crate::envelope::{self, Envelope};
+use crate::message::Message;
+use crate::packet::rig::{LOOPBACK, assert_balanced};
+use crate::packet::{Frame, PEER4, PEER6, POD4, POD6, Rig, at};
+use crate::plan::{Packet, Plan};
+
+/// What a dialogue left behind.
+#[derive(Debug)]
+pub struct Played {
+    /// In the order in which they were written.
+    pub messages: Vec<Message>,
+    pub ledger: LedgerSnapshot,
+}
+
+pub struct Stage {
+    rig: Rig,
+    next_port: u16,
+    last: LedgerSnapshot,
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        // Old connections' remains don't displace the present one's.
+        let rig = Rig::with(|config| config.sizes.l7_connections = 32 << 10);
+        let last = rig.datapath.maps().ledger.read().expect("ledger");
+        Self { rig, next_port: 20_000, last }
+    }
+
+    /// Both ends: client, then server. No two dialogues in a row have the same.
+    fn ends(&mut self, dialogue: &Dialogue, plan: &Plan) -> [SocketAddr; 2] {
+        self.next_port = if self.next_port == 59_999 { 20_000 } else { self.next_port + 1 };
+        let (pod, peer) = if plan.ipv6 { (POD6, PEER6) } else { (POD4, PEER4) };
+        let (client, server) = if plan.server_in_pod { (peer, pod) } else { (pod, peer) };
+        [at(client, self.next_port), at(server, dialogue.server_port)]
+    }
+
+    /// Sends a dialogue's packets.
+    ///
+    /// # Panics
+    /// When something is off whatever the bytes were: see [`Stage::judge`].
+    pub fn play(&mut self, dialogue: &Dialogue, plan: &Plan, packets: &[Packet]) -> Played {
+        let ends = self.ends(dialogue, plan);
+        let mut records = Vec::new();
+        let mut messages = Vec::new();
+        let mut envelopes = Vec::new();
+        for packet in packets {
+            let frame = frame(dialogue, packet, ends).build();
+            let to_pod = (packet.side == Side::Client) == plan.server_in_pod;
+            let program = if to_pod { Program::ToPod } else { Program::FromPod };
+            let outcome = testing::run(&self.rig.datapath, program, &frame, LOOPBACK)
+                .unwrap_or_else(|e| panic!("{e}: a frame of {} bytes", frame.len()));
+            assert_eq!(outcome.retval, -1, "return value of {packet:?}");
+            assert!(outcome.packet == frame, "{packet:?} was changed");
+            while self
+                .rig
+                .reader
+                .consume(|record, lane| {
+                    records.push((lane, *record.event));
+                    assert_eq!(record.message.is_some(), record.event.kind == kind::L7);
+                    if let Some(message) = record.message {
+                        messages.push(Message::told(&message));
+                        envelopes.push(Envelope { event: *record.event, head: *message.head });
+                    }
+                })
+                .more
+            {}
+        }
+        let ledger = self.rig.datapath.maps().ledger.read().expect("ledger");
+        let step = ledger.since(&self.last);
+        self.last = ledger;
+        self.judge(packets.len(), &step, &records, &messages);
+        envelope::judge(dialogue.transport, plan, ends, &envelopes);
+        Played { messages, ledger: step }
+    }
+
+    /// What must hold for any bytes: every record can be read and is within its bounds, and the ledger
+    /// accounts for each.
+    fn judge(&self, packets: usize, step: &LedgerSnapshot, records: &[(Lane, Event)], messages: &[Message]) {
+        assert_eq!(self.rig.reader.malformed(), 0, "records that can't be read");
+        assert_eq!(step[LedgerStage::PacketsSeen], packets as u64);
+        assert_balanced(step, records);
+        let of = |kind| messages.iter().filter(|message| message.kind == kind).count() as u64;
+        assert_eq!(
+            step[LedgerStage::L7Emitted],
+            messages.len() as u64 + step[LedgerStage::L7Lost],
+            "{step:?}"
+        );
+        if step[LedgerStage::L7Lost] == 0 {
+            assert_eq!(step[LedgerStage::L7Requests], of(l7_type::REQUEST), "{step:?}");
+            assert_eq!(step[LedgerStage::L7Responses], of(l7_type::RESPONSE), "{step:?}");
+        }
+        for message in messages {
+            assert!((1..=7).contains(&message.proto), "{message:?}");
+            assert!(message.kind <= l7_type::SAMPLE && message.method <= 9, "{message:?}");
+            for text in &message.texts {
+                assert!((1..=15).contains(&text.kind) && text.bytes.len() <= L7_TEXT_MAX, "{message:?}");
+            }
+        }
+    }
+}
+
+fn frame(dialogue: &Dialogue, packet: &Packet, ends: [SocketAddr; 2]) -> Frame {
+    let [client, server] = ends;
+    let (src, dst) = if packet.side == Side::Client { (client, server) } else { (server, client) };
+    let frame = match dialogue.transport {
+        Transport::Tcp => Frame::tcp(src, dst, packet.flags).seq(packet.seq).ack(packet.ack),
+        Transport::Udp => Frame::udp(src, dst),
+    };
+    frame.payload(&packet.bytes)
+}

@@ -270,6 +270,42 @@ static __always_inline int detect_tls(struct l7_work *w)
 		       : L7_LOST;
 }
 
+/*
+ * RFC 6455 section 5.2, a frame's first two bytes: no reserved opcode, control frames
+ * short and whole, masked if it is from the client and only then. What RSV bits mean
+ * was agreed on.
+ */
+static __always_inline int ws_plausible(__u32 first, __u32 len, __u32 masked, __u32 index)
+{
+	__u32 opcode = first & 15;
+
+	if (!masked != !!index || opcode > 10 || (opcode > 2 && opcode < 8))
+		return 0;
+	return opcode < 8 || ((first & 0x80) && len <= 125);
+}
+
+/* Once the thread was lost: a frame, plausible, that ends with the segment. */
+static __always_inline int detect_websocket(struct l7_work *w)
+{
+	__u32 left = l7_left(w), at = w->at, header = 2, second = l7_byte(w, at + 1);
+	__u64 len = second & 0x7f;
+
+	if (left < 2)
+		return L7_LOST;
+	if (!ws_plausible(l7_byte(w, at), len, second & 0x80, w->index))
+		return L7_LOST;
+	if (second & 0x80)
+		header += 4;
+	if (len == 126) {
+		header += 2;
+		len = l7_be16(w, at + 2);
+	} else if (len == 127) {
+		header += 8;
+		len = (__u64)l7_be32(w, at + 2) << 32 | l7_be32(w, at + 6);
+	}
+	return header + len == left + (w->len - w->taken) ? L7_NEXT : L7_LOST;
+}
+
 /* "HTTP/1." */
 static __always_inline int detect_status(struct l7_work *w)
 {
@@ -330,6 +366,9 @@ FATHOM_STEP l7_detect(__u32 proto)
 			return L7_NEXT;
 		more |= got == L7_MORE;
 	}
+	w->found = L7_WEBSOCKET;
+	if (proto == L7_WEBSOCKET && detect_websocket(w) == L7_NEXT)
+		return L7_NEXT;
 	w->found = L7_KAFKA;
 	if ((!proto || proto == L7_KAFKA) && !w->index) {
 		got = detect_kafka(w);

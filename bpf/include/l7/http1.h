@@ -348,6 +348,13 @@ static __always_inline int h1_switch(struct l7_work *w, __u8 proto)
 	__builtin_memset(&w->d.http1, 0, sizeof(w->d.http1));
 	w->d.state = 0;
 	w->d.count = 0;
+	if (proto == L7_WEBSOCKET) {
+		w->d.ws.sampled_ns = w->now;
+		conn->dir[0].ws.sampled_ns = w->now;
+		conn->dir[0].ws.exchange = w->split.record.head.exchange;
+		if (w->split.record.head.duration_ns)
+			conn->dir[0].ws.began_ns = w->now - w->split.record.head.duration_ns;
+	}
 	return L7_GOTO;
 }
 

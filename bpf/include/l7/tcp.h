@@ -471,10 +471,18 @@ static __always_inline struct l7_dir *l7_put_back(struct l7_work *w)
 static __always_inline void l7_segment_end(struct __sk_buff *skb, struct l7_work *w,
 					   struct l7_dir *d)
 {
+	struct l7_conn *conn;
+
 	if (d->held && l7_unhold(0))
 		bpf_tail_call(skb, &l7_programs, L7_PROG_TCP);
-	if (w->over)
-		l7_end();
+	if (!w->over)
+		return;
+	conn = l7_conn_of(w);
+	if (conn && conn->proto == L7_WEBSOCKET) {
+		w->over = L7_ENDING;
+		bpf_tail_call(skb, &l7_programs, L7_PROG_WS);
+	}
+	l7_end();
 }
 
 #endif /* FATHOM_L7_TCP_H */

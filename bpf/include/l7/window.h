@@ -126,7 +126,8 @@ static __always_inline void l7_skip(struct l7_work *w, __u64 k)
 		return;
 	}
 	w->taken = w->len;
-	d->skip = k - rest;
+	/* Added: padding is passed over behind a body that goes on. */
+	d->skip += k - rest;
 }
 
 static __always_inline int l7_at_end(const struct l7_work *w)

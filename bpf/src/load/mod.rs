@@ -39,6 +39,8 @@ pub struct Datapath {
     maps: Maps,
     events: OwnedFd,
     drops: OwnedFd,
+    /// Open for as long as it isn't pinned: the kernel empties a table of programs that no process has.
+    l7_programs: RawMap,
     former: (FormerRings, FormerRings),
     links: Links,
     features: Features,
@@ -108,7 +110,7 @@ impl Datapath {
             fds.remove(name).ok_or_else(missing).context(|| format!("find ring {name}"))
         };
         let (events, drops) = (ring("events")?, ring("drops")?);
-        let l7_programs = ring("l7_programs")?;
+        let l7_programs = RawMap::new(ring("l7_programs")?).context(|| "open l7_programs".into())?;
         let former =
             |ring| pins.as_ref().map_or_else(|| Ok(FormerRings::default()), |pins| pins.former(ring));
         let datapath = Self {
@@ -117,19 +119,20 @@ impl Datapath {
             maps: Maps::new(fds, config.sizes.policy_entries)?,
             events,
             drops,
+            l7_programs,
             links: Links::new(pins.as_ref().map(Pins::links_dir)),
             features,
             lifetimes: tunables::lifetimes(&config.timeouts)?,
         };
         datapath.sweep_links()?;
-        datapath.place_l7(config.l7, l7_programs)?;
+        datapath.place_l7(config.l7)?;
         Ok(datapath)
     }
 
     /// Puts the programs that read payloads where `from_pod` and `to_pod` find them, those of an
     /// earlier process, which hang on the devices still, as well: they share map and scratch memory.
-    fn place_l7(&self, mode: L7Mode, table: OwnedFd) -> Result<()> {
-        let table = RawMap::new(table).context(|| "open l7_programs".into())?;
+    fn place_l7(&self, mode: L7Mode) -> Result<()> {
+        let table = &self.l7_programs;
         for (slot, program) in Program::L7 {
             let key = slot.to_ne_bytes();
             let placed = if mode == L7Mode::Off {

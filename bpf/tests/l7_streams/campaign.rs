@@ -10,7 +10,7 @@ use fathom_bpf::abi::LedgerStage;
 use crate::dialogue::{Dialogue, Side, Transport};
 use crate::message::Message;
 use crate::packet::random::Random;
-use crate::plan::{Cuts, Packet, Plan};
+use crate::plan::{Cuts, MOST_LONG, Packet, Plan};
 use crate::shrink::shrink;
 use crate::stage::{Played, Stage};
 use crate::verdict;
@@ -78,6 +78,11 @@ pub struct Campaign {
 impl Campaign {
     pub fn new(protocol: Protocol) -> Self {
         Self { stage: Stage::new(), protocol, tally: Tally::default() }
+    }
+
+    /// On a device instead of in test_run.
+    pub fn on_cable(protocol: Protocol) -> Self {
+        Self { stage: Stage::on_cable(), protocol, tally: Tally::default() }
     }
 
     /// One dialogue on one way; an error has all of it when the tellings differ.
@@ -149,6 +154,33 @@ impl Campaign {
         });
     }
 
+    /// The same with segments as long as offloads make them.
+    pub fn long_ways(&mut self, random: &mut Random, time: Duration) {
+        let corpus = (self.protocol.corpus)();
+        until(time, || {
+            let dialogue = if random.one_in(2) {
+                random.pick(&corpus).clone()
+            } else {
+                stretched(self.protocol.generator, random)
+            };
+            let expected = (self.protocol.reference)(&dialogue);
+            let cuts = if random.one_in(2) { Cuts::Whole } else { Cuts::Random(MOST_LONG) };
+            let plan = Plan { most: MOST_LONG, disorder: 0, cuts, ..Plan::random(random) };
+            let tried = self.try_one(&dialogue, &plan, &expected, verdict::same);
+            tried.unwrap_or_else(|difference| panic!("{difference}"));
+        });
+    }
+
+    /// One dialogue as it is, in segments as long as they may be.
+    ///
+    /// # Errors
+    /// When the tellings differ.
+    pub fn one_long(&mut self, dialogue: &Dialogue) -> Result<(), String> {
+        let expected = (self.protocol.reference)(dialogue);
+        let plan = Plan { most: MOST_LONG, ..Plan::whole() };
+        self.try_one(dialogue, &plan, &expected, verdict::same)
+    }
+
     /// The same with bytes missing: what is told must have been said.
     pub fn broken_ways(&mut self, random: &mut Random, time: Duration) {
         let corpus = (self.protocol.corpus)();
@@ -210,6 +242,22 @@ impl Campaign {
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
+}
+
+/// A dialogue whose neighbouring writes of one side are one write.
+fn stretched(generator: Generator, random: &mut Random) -> Dialogue {
+    let mut dialogue = generator(random);
+    if dialogue.transport == Transport::Tcp {
+        let writes = std::mem::take(&mut dialogue.writes);
+        dialogue = writes.into_iter().fold(dialogue, |mut dialogue, write| {
+            match dialogue.writes.last_mut() {
+                Some(last) if last.side == write.side => last.bytes.extend(write.bytes),
+                _ => dialogue.writes.push(write),
+            }
+            dialogue
+        });
+    }
+    dialogue
 }
 
 fn whole() -> Vec<Plan> {

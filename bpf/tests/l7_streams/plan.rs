@@ -12,6 +12,9 @@ pub const MOST: usize = 3200;
 /// Bytes kept of a segment that comes before its turn.
 pub const MOST_HELD: usize = 2048;
 
+/// Payload of a segment as long as offloads make them.
+pub const MOST_LONG: usize = 60_000;
+
 /// Where a write is cut into segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cuts {

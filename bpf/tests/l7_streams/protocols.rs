@@ -1,6 +1,7 @@
 //! The tests: each protocol with its corpus, its generator and its reference.
 
 use fathom_bpf::abi::l7_type;
+use fathom_bpf::testing;
 
 use crate::campaign::{Campaign, Protocol, seed, time};
 use crate::packet::random::Random;
@@ -67,6 +68,14 @@ fn any_dialogue_arrives_on_any_way(protocol: Protocol) {
     println!("seed {}, {}: {}", seed(), protocol.name, campaign.tally());
 }
 
+fn long_segments_are_read_like_short_ones(protocol: Protocol) {
+    testing::in_new_netns(|| {
+        let mut campaign = Campaign::on_cable(protocol);
+        campaign.long_ways(&mut Random::new(seed()), time() / 4);
+        println!("seed {}, {}, long segments: {}", seed(), protocol.name, campaign.tally());
+    });
+}
+
 fn a_missed_handshake_is_all_that_is_missed(protocol: Protocol) {
     let mut campaign = Campaign::new(protocol);
     campaign.joined_ways(&mut Random::new(seed()), time() / 4);
@@ -106,6 +115,11 @@ macro_rules! tests {
             }
 
             #[test]
+            fn long_segments_are_read_like_short_ones() {
+                super::long_segments_are_read_like_short_ones($protocol);
+            }
+
+            #[test]
             fn a_missed_handshake_is_all_that_is_missed() {
                 super::a_missed_handshake_is_all_that_is_missed($protocol);
             }
@@ -127,3 +141,15 @@ tests!(http1, HTTP1);
 tests!(dns, DNS);
 tests!(kafka, KAFKA);
 tests!(http2, HTTP2);
+
+#[test]
+fn hundreds_of_messages_in_a_segment_are_all_told() {
+    testing::in_new_netns(|| {
+        let mut campaign = Campaign::on_cable(HTTP1);
+        for count in [10, 100, 700] {
+            campaign
+                .one_long(&corpus::http1::crowd(count))
+                .unwrap_or_else(|difference| panic!("{difference}"));
+        }
+    });
+}

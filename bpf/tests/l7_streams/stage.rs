@@ -1,12 +1,13 @@
 //! Where dialogues are played: a rig, a new pair of ports for each of them, and what the kernel told.
 
 use std::net::SocketAddr;
+use std::process::Command;
 
-use fathom_bpf::abi::{Event, L7_TEXT_MAX, LedgerStage, kind, l7_type};
+use fathom_bpf::abi::{ENDPOINT_READY, Event, L7_TEXT_MAX, LedgerStage, kind, l7_type};
 use fathom_bpf::load::Program;
 use fathom_bpf::maps::LedgerSnapshot;
 use fathom_bpf::ring::Lane;
-use fathom_bpf::testing;
+use fathom_bpf::testing::{self, Veth};
 
 use crate::dialogue::{Dialogue, Side, Transport};
 use crate::envelope::{self, Envelope};
@@ -23,18 +24,45 @@ pub struct Played {
     pub ledger: LedgerSnapshot,
 }
 
+/// How packets reach the programs.
+enum Road {
+    TestRun,
+    /// As on a node: the programs sit on a device, and a frame may be as long as IP allows.
+    Cable(Veth),
+}
+
 pub struct Stage {
     rig: Rig,
+    road: Road,
     next_port: u16,
     last: LedgerSnapshot,
 }
 
 impl Stage {
     pub fn new() -> Self {
+        Self::on(Road::TestRun)
+    }
+
+    /// On a device of its own; in a network namespace of its own.
+    pub fn on_cable() -> Self {
+        let veth = Veth::new("l7").expect("a veth pair");
+        for device in ["l7h", "l7p"] {
+            let mut ip = Command::new("ip");
+            let set = ip.args(["link", "set", device, "mtu", "65535"]).status().expect("ip");
+            assert!(set.success(), "{device} takes long frames");
+        }
+        let stage = Self::on(Road::Cable(veth));
+        let Road::Cable(veth) = &stage.road else { unreachable!() };
+        stage.rig.endpoint(veth.ifindex(), ENDPOINT_READY);
+        stage.rig.datapath.attach_endpoint(veth.ifindex()).expect("attached");
+        stage
+    }
+
+    fn on(road: Road) -> Self {
         // Old connections' remains don't displace the present one's.
         let rig = Rig::with(|config| config.sizes.l7_connections = 32 << 10);
         let last = rig.datapath.maps().ledger.read().expect("ledger");
-        Self { rig, next_port: 20_000, last }
+        Self { rig, road, next_port: 20_000, last }
     }
 
     /// Both ends: client, then server. No two dialogues in a row have the same.
@@ -57,11 +85,7 @@ impl Stage {
         for packet in packets {
             let frame = frame(dialogue, packet, ends).build();
             let to_pod = (packet.side == Side::Client) == plan.server_in_pod;
-            let program = if to_pod { Program::ToPod } else { Program::FromPod };
-            let outcome = testing::run(&self.rig.datapath, program, &frame, LOOPBACK)
-                .unwrap_or_else(|e| panic!("{e}: a frame of {} bytes", frame.len()));
-            assert_eq!(outcome.retval, -1, "return value of {packet:?}");
-            assert!(outcome.packet == frame, "{packet:?} was changed");
+            self.carry(&frame, to_pod);
             while self
                 .rig
                 .reader
@@ -82,6 +106,21 @@ impl Stage {
         self.judge(packets.len(), &step, &records, &messages);
         envelope::judge(dialogue.transport, plan, ends, &envelopes);
         Played { messages, ledger: step }
+    }
+
+    /// One frame through its program; whatever it carries, it passes as it is.
+    fn carry(&self, frame: &[u8], to_pod: bool) {
+        match &self.road {
+            Road::TestRun => {
+                let program = if to_pod { Program::ToPod } else { Program::FromPod };
+                let outcome = testing::run(&self.rig.datapath, program, frame, LOOPBACK)
+                    .unwrap_or_else(|e| panic!("{e}: a frame of {} bytes", frame.len()));
+                assert_eq!(outcome.retval, -1, "return value of {frame:02x?}");
+                assert!(outcome.packet == frame, "{frame:02x?} was changed");
+            }
+            Road::Cable(veth) if to_pod => veth.send_to_pod(frame).expect("sent"),
+            Road::Cable(veth) => veth.send_from_pod(frame).expect("sent"),
+        }
     }
 
     /// What must hold for any bytes: every record can be read and is within its bounds, and the ledger

@@ -16,6 +16,14 @@ pub fn dialogues() -> Vec<Dialogue> {
     [simple(), bodies(), endings(), upgrades(), fields()].concat()
 }
 
+/// Many messages in one segment, as many as offloads bring together.
+pub fn crowd(count: usize) -> Dialogue {
+    let requests: String = (0..count).map(|n| get(&format!("/{n}"))).collect();
+    let response = "HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Tue, 01 Jan 2030 00:00:00 GMT\r\nContent-Type: text/plain\r\n\
+                    Content-Length: 2\r\nConnection: keep-alive\r\n\r\nok";
+    tcp(&format!("{count} at once")).client(requests).server(response.repeat(count))
+}
+
 fn simple() -> Vec<Dialogue> {
     vec![
         tcp("one exchange")

@@ -1,4 +1,5 @@
-//! `make demo`: a small streaming platform on two nodes, and a policy that denies and stops denying.
+//! `make demo`: a small streaming platform on two nodes, what its pods say to each other, and a policy that
+//! denies and stops denying.
 //!
 //! Every step says what to look at and how to see it by hand, and fails the demo when what it
 //! promises does not happen.
@@ -27,7 +28,7 @@ pub fn up(name: Option<String>) -> Result<()> {
     let mut spec = Spec::from_yaml(SPEC)?;
     spec.name = name.unwrap_or(spec.name);
     teller.title("Fathom: two nodes, a streaming platform, every decision of the kernel in one stream");
-    teller.say("Bringing up two nodes, six pods and an internet, all of them network namespaces …");
+    teller.say("Bringing up two nodes, nine pods and an internet, all of them network namespaces …");
     let begun = std::time::Instant::now();
     let lab = Lab::up(spec, tools)?;
     teller.say(&format!("… up in {:.1} s.\n\n{}", begun.elapsed().as_secs_f64(), lab.status()));

@@ -4,7 +4,9 @@
 //! afterwards. Clients go on after errors, as real ones do.
 
 mod dns_server;
+mod grpc;
 mod http;
+mod kafka;
 mod relay;
 mod tcp;
 mod udp;
@@ -20,7 +22,7 @@ use crate::names::Resolver;
 /// A workload and its arguments.
 #[derive(Debug, Subcommand)]
 pub enum Workload {
-    /// HTTP/1.1 server that answers every request with its name
+    /// HTTP/1.1 server that answers with its name
     HttpServer(http::ServerArgs),
     /// asks an HTTP server again and again
     HttpClient(http::ClientArgs),
@@ -40,6 +42,16 @@ pub enum Workload {
     Uploader(relay::UploaderArgs),
     /// answers for the names in a hosts file
     DnsServer(dns_server::ServerArgs),
+    /// gRPC server of a match's events
+    GrpcServer(grpc::ServerArgs),
+    /// watches a match and asks for its score again and again, over one connection
+    GrpcClient(grpc::ClientArgs),
+    /// a Kafka broker of one node, with topics in memory
+    KafkaBroker(kafka::BrokerArgs),
+    /// sends messages to a Kafka topic
+    KafkaProducer(kafka::ProducerArgs),
+    /// fetches the messages of a Kafka topic
+    KafkaConsumer(kafka::ConsumerArgs),
     /// the other end of `fathom-lab measure`
     MeasureServer(crate::measure::Listen),
 }
@@ -88,6 +100,11 @@ pub fn run(workload: Workload) -> Result<()> {
         Workload::Forward(args) => relay::forward(args),
         Workload::Uploader(args) => relay::upload(args),
         Workload::DnsServer(args) => dns_server::serve(args),
+        Workload::GrpcServer(args) => grpc::serve(args),
+        Workload::GrpcClient(args) => grpc::ask(args),
+        Workload::KafkaBroker(args) => kafka::serve(args),
+        Workload::KafkaProducer(args) => kafka::produce(args),
+        Workload::KafkaConsumer(args) => kafka::consume(args),
         Workload::MeasureServer(args) => crate::measure::serve(&args),
     }
 }

@@ -128,7 +128,7 @@
 	X(PATH, 1)        /* HTTP: the request target; gRPC: /service/method */ \
 	X(HOST, 2)        /* HTTP: Host or :authority */ \
 	X(METHOD, 3)      /* HTTP: a method that has no number */ \
-	X(HEADER, 4)      /* HTTP: a captured header, "name: value", name in lower case */ \
+	X(HEADER, 4)      /* HTTP: a captured header, "name: value", as it was sent */ \
 	X(TRACEPARENT, 5) /* HTTP: W3C Trace Context */ \
 	X(UPGRADE, 6)     /* HTTP: the protocol a 101 changes to */ \
 	X(DNS_NAME, 7)    /* lower case, dots between labels, no final dot; the root is "." */ \
@@ -312,6 +312,16 @@ FATHOM_ASSERT_SIZE(struct event, 128);
 #define L7_TEXT_MAX   256  /* bytes of one text */
 #define L7_ANSWERS    8    /* answers of one DNS message that are told */
 #define L7_HEADERS    8    /* header names that can be captured */
+
+/* l7_headers: array, index 0..L7_HEADERS-1; headers that are captured. Words, so that a name is four comparisons. */
+struct l7_header {
+	__u64 name[4];  /* its characters as they lie in memory, each | 0x20; zero behind them */
+	__u64 mask[4];  /* 0xff where the name has a character */
+	__u8 label[40]; /* "name: ", at the end */
+	__u32 len;      /* of the name; 0 = none */
+	__u32 pad;
+};
+FATHOM_ASSERT_SIZE(struct l7_header, 112);
 
 /* What follows the event of kind L7; `texts` times struct l7_text, each with its bytes, follow it. */
 struct l7_head {

@@ -57,9 +57,9 @@ pub fn setting(name: &str, default: u64) -> u64 {
         .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
-/// Seconds of each campaign.
+/// Time of a protocol's longest campaign; the others take a quarter of it each.
 pub fn time() -> Duration {
-    Duration::from_secs(setting("FATHOM_FUZZ_SECONDS", 2))
+    Duration::from_secs(setting("FATHOM_FUZZ_SECONDS", 1))
 }
 
 pub fn seed() -> u64 {

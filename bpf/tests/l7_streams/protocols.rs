@@ -41,13 +41,13 @@ const KAFKA: Protocol = Protocol {
 
 /// Bytes of a dialogue's side that `cargo test` cuts at; a long run cuts at each.
 fn most_cuts() -> usize {
-    if time().as_secs() > 2 { usize::MAX } else { 40 }
+    if time().as_secs() > 2 { usize::MAX } else { 15 }
 }
 
 /// The reference and the generator agree on what is there.
 fn the_reference_reads_what_was_meant(protocol: Protocol) {
     let mut random = Random::new(seed());
-    for _ in 0..300 {
+    for _ in 0..50 * time().as_secs().clamp(1, 10) {
         let dialogue = (protocol.generator)(&mut random);
         let messages = (protocol.reference)(&dialogue);
         let of = |kind| messages.iter().filter(|message| message.kind == kind).count();
@@ -84,13 +84,13 @@ fn a_missed_handshake_is_all_that_is_missed(protocol: Protocol) {
 
 fn nothing_is_told_that_was_not_said(protocol: Protocol) {
     let mut campaign = Campaign::new(protocol);
-    campaign.broken_ways(&mut Random::new(seed()), time() / 2);
+    campaign.broken_ways(&mut Random::new(seed()), time() / 4);
     println!("seed {}, {}, with losses: {}", seed(), protocol.name, campaign.tally());
 }
 
 fn no_bytes_break_the_programs(protocol: Protocol) {
     let mut campaign = Campaign::new(protocol);
-    campaign.mutants(&mut Random::new(seed()), time() / 2);
+    campaign.mutants(&mut Random::new(seed()), time() / 4);
     println!("seed {}, {}, mutants: {}", seed(), protocol.name, campaign.tally());
 }
 

@@ -201,10 +201,13 @@ static __always_inline int kafka_plausible(__u32 size, __u32 api, __u32 version,
 	return client >= -1 && client <= 1024 && client + 10 <= (__s64)size;
 }
 
+#define KAFKA_CLIENT_SEEN 24 /* characters of a client's id that must be such */
+
 /* Kafka protocol, request header: size, API key, version, correlation id, client id. */
 static __always_inline int detect_kafka(struct l7_work *w)
 {
 	__u32 left = l7_left(w), at = w->at;
+	__s32 client;
 
 	if (left >= 2 && l7_be16(w, at) >= 0x0640)
 		return L7_LOST;
@@ -212,10 +215,26 @@ static __always_inline int detect_kafka(struct l7_work *w)
 		return L7_LOST;
 	if (left < 14)
 		return L7_MORE;
-	return kafka_plausible(l7_be32(w, at), l7_be16(w, at + 4), l7_be16(w, at + 6),
-			       (__s16)l7_be16(w, at + 12))
-		       ? L7_NEXT
-		       : L7_LOST;
+	client = (__s16)l7_be16(w, at + 12);
+	if (!kafka_plausible(l7_be32(w, at), l7_be16(w, at + 4), l7_be16(w, at + 6), client))
+		return L7_LOST;
+	/* In the middle of something else much looks like it: such a one must have a name and fill its segments. */
+	if (!w->opened && (client < 1 || l7_be32(w, at) + 4 != l7_stream_left(w)))
+		return L7_LOST;
+	if (client > KAFKA_CLIENT_SEEN)
+		client = KAFKA_CLIENT_SEEN;
+	if (client > 0 && left < 14 + client)
+		return L7_MORE;
+	for (__u32 i = 0; i < KAFKA_CLIENT_SEEN; i++) {
+		__u32 c;
+
+		if ((__s32)i >= client)
+			break;
+		c = l7_byte(w, at + 14 + i);
+		if (c < ' ' || c == 0x7f)
+			return L7_LOST;
+	}
+	return L7_NEXT;
 }
 
 /*
@@ -248,6 +267,8 @@ static __always_inline int detect_dns(struct l7_work *w, int response)
 		return L7_LOST;
 	if (left < 14)
 		return L7_MORE;
+	if (!w->opened && len + 2 != l7_stream_left(w))
+		return L7_LOST;
 	return dns_plausible(l7_be16(w, at + 4), l7_be16(w, at + 6), l7_be16(w, at + 8),
 			     l7_be16(w, at + 10), l7_be16(w, at + 12), response)
 		       ? L7_NEXT
@@ -378,7 +399,7 @@ FATHOM_STEP l7_detect(__u32 proto)
 	}
 	/* Responses have nothing to know them by; a length that ends with the segment must do. */
 	if (proto == L7_KAFKA && w->index && l7_left(w) >= 8 &&
-	    l7_be32(w, w->at) + 4 == l7_left(w) + (w->len - w->taken))
+	    l7_be32(w, w->at) + 4 == l7_stream_left(w))
 		return L7_NEXT;
 	return more ? L7_MORE : L7_LOST;
 }

@@ -12,7 +12,7 @@ const HTTP1: Protocol = Protocol {
     corpus: corpus::http1::dialogues,
     generator: generate::http1::dialogue,
     reference: |dialogue| reference::http1::read(dialogue).messages(),
-    aligned: false,
+    anywhere: true,
 };
 
 const DNS: Protocol = Protocol {
@@ -20,7 +20,7 @@ const DNS: Protocol = Protocol {
     corpus: corpus::dns::dialogues,
     generator: generate::dns::dialogue,
     reference: |dialogue| reference::dns::read(dialogue).messages(),
-    aligned: false,
+    anywhere: false,
 };
 
 const HTTP2: Protocol = Protocol {
@@ -28,7 +28,7 @@ const HTTP2: Protocol = Protocol {
     corpus: corpus::http2::dialogues,
     generator: generate::http2::dialogue,
     reference: |dialogue| reference::http2::read(dialogue).messages(),
-    aligned: true,
+    anywhere: false,
 };
 
 const KAFKA: Protocol = Protocol {
@@ -36,7 +36,7 @@ const KAFKA: Protocol = Protocol {
     corpus: corpus::kafka::dialogues,
     generator: generate::kafka::dialogue,
     reference: |dialogue| reference::kafka::read(dialogue).messages(),
-    aligned: false,
+    anywhere: false,
 };
 
 /// Bytes of a dialogue's side that `cargo test` cuts at; a long run cuts at each.

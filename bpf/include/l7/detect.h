@@ -219,7 +219,7 @@ static __always_inline int detect_kafka(struct l7_work *w)
 	if (!kafka_plausible(l7_be32(w, at), l7_be16(w, at + 4), l7_be16(w, at + 6), client))
 		return L7_LOST;
 	/* In the middle of something else much looks like it: such a one must have a name and fill its segments. */
-	if (!w->opened && (client < 1 || l7_be32(w, at) + 4 != l7_stream_left(w)))
+	if (!w->begins && (client < 1 || l7_be32(w, at) + 4 != l7_stream_left(w)))
 		return L7_LOST;
 	if (client > KAFKA_CLIENT_SEEN)
 		client = KAFKA_CLIENT_SEEN;
@@ -231,7 +231,7 @@ static __always_inline int detect_kafka(struct l7_work *w)
 		if ((__s32)i >= client)
 			break;
 		c = l7_byte(w, at + 14 + i);
-		if (c < ' ' || c == 0x7f)
+		if (c < ' ' || c > '~')
 			return L7_LOST;
 	}
 	return L7_NEXT;
@@ -257,7 +257,7 @@ static __always_inline int dns_plausible(__u32 flags, __u32 questions, __u32 ans
 }
 
 /* The same over TCP: a length before each message. RFC 1035 section 4.2.2. */
-static __always_inline int detect_dns(struct l7_work *w, int response)
+static __always_inline int detect_dns(struct l7_work *w, int response, __u32 proto)
 {
 	__u32 left = l7_left(w), at = w->at, len = l7_be16(w, at);
 
@@ -267,7 +267,8 @@ static __always_inline int detect_dns(struct l7_work *w, int response)
 		return L7_LOST;
 	if (left < 14)
 		return L7_MORE;
-	if (!w->opened && len + 2 != l7_stream_left(w))
+	/* An answer has little to know it by: in the middle of a connection it must fill its segment. */
+	if (response && !proto && !w->begins && len + 2 != l7_stream_left(w))
 		return L7_LOST;
 	return dns_plausible(l7_be16(w, at + 4), l7_be16(w, at + 6), l7_be16(w, at + 8),
 			     l7_be16(w, at + 10), l7_be16(w, at + 12), response)
@@ -352,8 +353,8 @@ FATHOM_STEP l7_detect(__u32 proto)
 	if (!w || !l7_left(w))
 		return L7_DONE;
 	w->found = L7_DNS;
-	if ((!proto && (!w->index || !w->opened)) || proto == L7_DNS) {
-		got = detect_dns(w, w->index);
+	if ((!proto && (!w->index || !w->begins)) || proto == L7_DNS) {
+		got = detect_dns(w, w->index, proto);
 		if (got == L7_NEXT)
 			return L7_NEXT;
 		more |= got == L7_MORE;
@@ -367,7 +368,7 @@ FATHOM_STEP l7_detect(__u32 proto)
 		if (got != L7_LOST)
 			return got;
 	}
-	if (proto == L7_HTTP2 || (!proto && (w->index || !w->opened))) {
+	if (proto == L7_HTTP2 || (!proto && (w->index || !w->begins))) {
 		if (l7_left(w) < 9 && (w->index || proto))
 			more |= l7_byte(w, w->at) == 0;
 		else if (detect_frames(w, !w->index) == L7_NEXT)

@@ -269,7 +269,8 @@ struct l7_work {
 	__u8 conn_flags; /* L7C_*, as they were when the segment came */
 	__u8 conn_proto;
 	__u8 recalled; /* what was kept is in use */
-	__u8 spare[5];
+	__u8 begins;   /* these are the stream's first bytes */
+	__u8 spare[4];
 	struct l7_dir d; /* the segment's direction, while it is read; l7_put_back returns it */
 
 	/*

@@ -413,6 +413,7 @@ static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
 		return L7_DONE;
 	}
 	if (!conn->proto || (d->flags & L7D_LOST)) {
+		w->begins = !(conn->flags & L7C_JOINED) && !(d->flags & L7D_LOST);
 		got = l7_detect(conn->proto);
 		if (got == L7_MORE) {
 			d->carry = l7_left(w);

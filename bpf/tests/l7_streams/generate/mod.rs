@@ -7,6 +7,7 @@ pub mod http1;
 pub mod http2;
 mod huffman;
 pub mod kafka;
+mod kafka_responses;
 
 use crate::packet::random::Random;
 

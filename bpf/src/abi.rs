@@ -194,7 +194,7 @@ pub mod l7_flag {
     pub const JOINED: u16 = 1 << 11;
     /// The exchange ended with its connection, without a response.
     pub const ENDED: u16 = 1 << 12;
-    /// Refused: `detail` says what was wrong.
+    /// Refused: `detail` says what was wrong; WebSocket: what came then was no frame.
     pub const MALFORMED: u16 = 1 << 13;
     /// The DNS message has an OPT record.
     pub const EDNS: u16 = 1 << 14;

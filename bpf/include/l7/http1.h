@@ -16,6 +16,7 @@
 #include "uapi.h"
 #include "l7/detect.h"
 #include "l7/exchange.h"
+#include "l7/header.h"
 #include "l7/record.h"
 #include "l7/state.h"
 #include "l7/tcp.h"
@@ -252,6 +253,13 @@ static __always_inline __u8 h1_upgrade(struct l7_work *w, __u32 at, __u32 end)
 	return H1_UPGRADE_OTHER;
 }
 
+/* A header line that is captured, as a whole. */
+static __always_inline void h1_capture(struct l7_work *w, __u32 at, __u32 end, __u32 cut)
+{
+	if (l7_header_named(at) && at + w->value < end && l7_byte(w, at + w->value) == ':')
+		l7_text(TEXT_HEADER | (cut ? TEXT_F_TRUNCATED << 8 : 0), at, end - at, 0);
+}
+
 /* A header line: what framing, names and traces need of it. */
 FATHOM_STEP h1_header(__u32 at, __u32 end, __u32 cut)
 {
@@ -262,6 +270,8 @@ FATHOM_STEP h1_header(__u32 at, __u32 end, __u32 cut)
 
 	if (!w)
 		return 0;
+	if (cfg_l7_headers)
+		h1_capture(w, at, end, cut);
 	first = H1_LOWER(l7_word(w, at));
 	if (L7_FIRST(first, 5) == L7_FIRST(L7_CHARS('h', 'o', 's', 't', ':', 0, 0, 0), 5)) {
 		value = h1_blanks(w, at + 5);

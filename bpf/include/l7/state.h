@@ -301,7 +301,7 @@ struct l7_field {
 	__u8 name;  /* H2_NAME_* */
 	__u8 flags; /* TEXT_F_* */
 	__u16 len;
-	__u8 pad[4];
+	__u32 list; /* cfg_l7_headers_list when it was inserted */
 	__u8 value[L7_TEXT_MAX];
 };
 
@@ -345,6 +345,13 @@ struct {
 	__type(key, struct l7_field_key);
 	__type(value, struct l7_field);
 } l7_fields FATHOM_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, L7_HEADERS);
+	__type(key, __u32);
+	__type(value, struct l7_header);
+} l7_headers FATHOM_MAP;
 
 /* Four ways: the bucket of an exchange holds it or has given its place to a newer one. */
 struct {

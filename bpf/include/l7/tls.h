@@ -227,7 +227,7 @@ FATHOM_STEP tls_step(struct __sk_buff *skb)
 	return L7_OVER;
 }
 
-/* The server speaks before the hello has ended: what there is of it, as the record of this packet. */
+/* The server speaks before the hello has ended: told is what there is of it. */
 FATHOM_STEP tls_interrupted(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();

@@ -207,7 +207,7 @@ impl Campaign {
     }
 
     /// Dialogues whose handshake was missed, and nothing else: all of it is told.
-    pub fn joined_ways(&mut self, random: &mut Random, time: Duration) {
+    pub fn joined_ways(&mut self, random: &mut Random, time: Duration, server_first: bool) {
         until(time, || {
             let dialogue = (self.protocol.generator)(random);
             if dialogue.transport == Transport::Udp {
@@ -215,7 +215,7 @@ impl Campaign {
             }
             let expected = (self.protocol.reference)(&dialogue);
             // What comes first is taken for the beginning.
-            let mut plan = Plan { joined: Some([0, 0]), disorder: 0, ..Plan::random(random) };
+            let mut plan = Plan { joined: Some([0, 0]), server_first, disorder: 0, ..Plan::random(random) };
             if !self.protocol.anywhere {
                 plan = Plan { cuts: Cuts::Whole, repeats: 0, probes: 0, ..plan };
                 if dialogue.writes.iter().any(|write| write.bytes.len() > plan.most) || nameless(&expected) {

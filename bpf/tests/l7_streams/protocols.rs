@@ -39,9 +39,9 @@ const KAFKA: Protocol = Protocol {
     anywhere: false,
 };
 
-/// Bytes of a dialogue's side that `cargo test` cuts at; a long run cuts at each.
+/// Bytes of a dialogue's side that are cut at: in a long run each, but for bodies that go on and on.
 fn most_cuts() -> usize {
-    if time().as_secs() > 2 { usize::MAX } else { 15 }
+    if time().as_secs() > 2 { 6000 } else { 15 }
 }
 
 /// The reference and the generator agree on what is there.
@@ -78,8 +78,14 @@ fn long_segments_are_read_like_short_ones(protocol: Protocol) {
 
 fn a_missed_handshake_is_all_that_is_missed(protocol: Protocol) {
     let mut campaign = Campaign::new(protocol);
-    campaign.joined_ways(&mut Random::new(seed()), time() / 4);
+    campaign.joined_ways(&mut Random::new(seed()), time() / 4, false);
     println!("seed {}, {}, joined: {}", seed(), protocol.name, campaign.tally());
+}
+
+fn whoever_speaks_first_the_client_is_known(protocol: Protocol) {
+    let mut campaign = Campaign::new(protocol);
+    campaign.joined_ways(&mut Random::new(seed()), time() / 4, true);
+    println!("seed {}, {}, joined by the server: {}", seed(), protocol.name, campaign.tally());
 }
 
 fn nothing_is_told_that_was_not_said(protocol: Protocol) {
@@ -122,6 +128,12 @@ macro_rules! tests {
             #[test]
             fn a_missed_handshake_is_all_that_is_missed() {
                 super::a_missed_handshake_is_all_that_is_missed($protocol);
+            }
+
+            #[test]
+            #[ignore = "conntrack takes the first sender for the opener"]
+            fn whoever_speaks_first_the_client_is_known() {
+                super::whoever_speaks_first_the_client_is_known($protocol);
             }
 
             #[test]

@@ -131,7 +131,6 @@ macro_rules! tests {
             }
 
             #[test]
-            #[ignore = "conntrack takes the first sender for the opener"]
             fn whoever_speaks_first_the_client_is_known() {
                 super::whoever_speaks_first_the_client_is_known($protocol);
             }

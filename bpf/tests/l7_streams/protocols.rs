@@ -39,6 +39,14 @@ const KAFKA: Protocol = Protocol {
     anywhere: false,
 };
 
+const WEBSOCKET: Protocol = Protocol {
+    name: "websocket",
+    corpus: corpus::websocket::dialogues,
+    generator: generate::websocket::dialogue,
+    reference: |dialogue| reference::websocket::read(dialogue).messages(),
+    anywhere: true,
+};
+
 /// Bytes of a dialogue's side that are cut at: in a long run each, but for bodies that go on and on.
 fn most_cuts() -> usize {
     if time().as_secs() > 2 { 6000 } else { 15 }
@@ -153,6 +161,7 @@ tests!(http1, HTTP1);
 tests!(dns, DNS);
 tests!(kafka, KAFKA);
 tests!(http2, HTTP2);
+tests!(websocket, WEBSOCKET);
 
 #[test]
 fn hundreds_of_messages_in_a_segment_are_all_told() {

@@ -176,8 +176,23 @@ fn response_message(head: &Head, number: u32, body: Body) -> Message {
     message
 }
 
-/// A connection's messages, and where each stream is left for another protocol.
+/// Where a connection begins to speak something else.
+#[derive(Debug)]
+pub struct Upgraded {
+    /// Of each stream.
+    pub at: [usize; 2],
+    /// The request that asked for it.
+    pub exchange: u32,
+    pub websocket: bool,
+}
+
+/// A connection's messages.
 pub fn read(dialogue: &Dialogue) -> Telling {
+    read_on(dialogue).0
+}
+
+/// And where it goes on as something else.
+pub fn read_on(dialogue: &Dialogue) -> (Telling, Option<Upgraded>) {
     let [client, server] = Side::BOTH.map(|side| dialogue.stream(side));
     let mut telling = Telling::default();
     let (mut asked, mut answered) = (Some(0), Some(0));
@@ -195,11 +210,17 @@ pub fn read(dialogue: &Dialogue) -> Telling {
             telling
                 .add(dialogue.moment(Side::Server, response.end), response_message(&response, number, body));
             if body == Body::Upgrade {
-                asked = None;
+                let websocket = response.status == 101 && response.list("upgrade") == ["websocket"];
+                let upgraded = Upgraded {
+                    at: [asked.unwrap_or(client.len()), response.end],
+                    exchange: number,
+                    websocket,
+                };
+                return (telling, Some(upgraded));
             }
             break;
         }
         number += 1;
     }
-    telling
+    (telling, None)
 }

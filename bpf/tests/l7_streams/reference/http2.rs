@@ -106,10 +106,12 @@ struct Counter {
     prefix: Vec<u8>,
     left: usize,
     count: u32,
+    bytes: u64,
 }
 
 impl Counter {
     fn pass(&mut self, mut data: &[u8]) {
+        self.bytes += data.len() as u64;
         while !data.is_empty() {
             let skip = self.left.min(data.len());
             self.left -= skip;
@@ -182,6 +184,7 @@ impl Stream {
         if self.grpc {
             message = message.with(flag::GRPC | flag::STREAMED);
             message.messages = [self.counters[0].count, self.counters[1].count];
+            message.bytes = [self.counters[0].bytes, self.counters[1].bytes];
         }
         if let Some(code) = self.code.filter(|_| self.grpc) {
             message = message.code(code);

@@ -47,6 +47,14 @@ const WEBSOCKET: Protocol = Protocol {
     anywhere: true,
 };
 
+const TLS: Protocol = Protocol {
+    name: "tls",
+    corpus: corpus::tls::dialogues,
+    generator: generate::tls::dialogue,
+    reference: |dialogue| reference::tls::read(dialogue).messages(),
+    anywhere: true,
+};
+
 /// Bytes of a dialogue's side that are cut at: in a long run each, but for bodies that go on and on.
 fn most_cuts() -> usize {
     if time().as_secs() > 2 { 6000 } else { 15 }
@@ -162,6 +170,7 @@ tests!(dns, DNS);
 tests!(kafka, KAFKA);
 tests!(http2, HTTP2);
 tests!(websocket, WEBSOCKET);
+tests!(tls, TLS);
 
 #[test]
 fn hundreds_of_messages_in_a_segment_are_all_told() {

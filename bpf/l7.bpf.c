@@ -155,6 +155,11 @@ int l7_http1(struct __sk_buff *skb)
 
 	if (!w)
 		return TC_ACT_UNSPEC;
+	if (w->over == L7_ENDING) {
+		h1_ended(skb);
+		l7_end();
+		return TC_ACT_UNSPEC;
+	}
 	got = L7_RUN(skb, h1_step, L7_PROG_HTTP1);
 	return l7_go_on(skb, w, got, w->d.state == H1_HEADERS);
 }
@@ -230,7 +235,7 @@ int l7_websocket(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	if (w->over == L7_ENDING) {
 		ws_sample(skb, L7_F_ENDED);
-		bpf_map_delete_elem(&l7_conns, &w->tuple);
+		l7_end();
 		return TC_ACT_UNSPEC;
 	}
 	got = L7_RUN(skb, ws_step, L7_PROG_WS);

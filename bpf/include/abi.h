@@ -296,9 +296,8 @@ FATHOM_ASSERT_SIZE(struct event, 128);
 #define L7_F_NO_REPLY  (1 << 10) /* a request that asks for no response (Kafka, acks = 0) */
 #define L7_F_JOINED    (1 << 11) /* the connection was joined after its beginning */
 #define L7_F_ENDED     (1 << 12) /* the exchange ended with its connection, without a response */
-#define L7_F_MALFORMED \
-	(1 << 13) /* refused: `detail` says what was wrong; WebSocket: then came no frame */
-#define L7_F_EDNS (1 << 14) /* DNS: the message has an OPT record */
+#define L7_F_MALFORMED (1 << 13) /* refused: `detail` says why; WebSocket: no frame came */
+#define L7_F_EDNS      (1 << 14) /* DNS: the message has an OPT record */
 
 /* l7_head.detail of a DNS message with L7_F_MALFORMED */
 #define L7_DNS_QUESTIONS 1 /* not exactly one question: `number` of them in code */

@@ -490,6 +490,43 @@ FATHOM_STEP h1_chunk(__u32 at, __u32 end)
 	return L7_NEXT;
 }
 
+#define H1_ENDED 8 /* requests told of that their connection left without a response */
+
+/* The connection ended: what was asked and not answered is told, the oldest first. */
+FATHOM_STEP h1_ended(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_exchange *x;
+	struct l7_conn *conn;
+	__u32 first, behind;
+
+	if (!w)
+		return 0;
+	conn = l7_conn_of(w);
+	if (!conn)
+		return 0;
+	w->conn = conn->id;
+	w->conn_flags = conn->flags;
+	first = conn->dir[1].count;
+	behind = conn->dir[0].count;
+	for (__u32 i = 0; i < H1_ENDED; i++) {
+		if (first + i >= behind)
+			break;
+		x = l7_exchange_find(w->conn, first + i);
+		if (!x)
+			continue;
+		l7_record_begin(w);
+		w->split.record.head.proto = L7_HTTP1;
+		w->split.record.head.exchange = first + i;
+		w->split.record.head.flags = L7_F_ENDED;
+		w->split.record.head.duration_ns = l7_since(w->now, x->request_ns);
+		l7_record_joined(w);
+		l7_exchange_drop(x);
+		l7_emit(skb, L7_TYPE_RESPONSE);
+	}
+	return 0;
+}
+
 /* One line. */
 FATHOM_STEP h1_step(struct __sk_buff *skb)
 {

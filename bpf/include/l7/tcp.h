@@ -483,6 +483,11 @@ static __always_inline void l7_segment_end(struct __sk_buff *skb, struct l7_work
 		w->over = L7_ENDING;
 		bpf_tail_call(skb, &l7_programs, L7_PROG_WS);
 	}
+	/* Requests that will never be answered. */
+	if (conn && conn->proto == L7_HTTP1 && conn->dir[0].count != conn->dir[1].count) {
+		w->over = L7_ENDING;
+		bpf_tail_call(skb, &l7_programs, L7_PROG_HTTP1);
+	}
 	l7_end();
 }
 

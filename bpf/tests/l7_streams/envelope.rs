@@ -29,7 +29,8 @@ pub fn judge(transport: Transport, plan: &Plan, ends: [SocketAddr; 2], envelopes
         .filter(|head| head.flags & l7_flag::FIRST != 0)
         .collect();
     assert!(firsts.len() <= 1, "one first exchange: {firsts:#?}");
-    let responses = envelopes.iter().filter(|envelope| envelope.head.kind == l7_type::RESPONSE);
+    let responses =
+        envelopes.iter().filter(|e| e.head.kind == l7_type::RESPONSE && e.head.flags & l7_flag::ENDED == 0);
     if let (Transport::Tcp, None, Some(first)) = (transport, plan.joined, responses.into_iter().next()) {
         assert!(first.head.flags & l7_flag::FIRST != 0, "the first response says so: {first:#?}");
     }

@@ -3,7 +3,7 @@
 use fathom_bpf::abi::{l7_flag as flag, l7_protocol, l7_text};
 
 use super::Telling;
-use crate::dialogue::{Dialogue, Side};
+use crate::dialogue::{Dialogue, Ending, Side};
 use crate::message::Message;
 
 const MOST_HEADERS: usize = 512;
@@ -186,9 +186,24 @@ pub struct Upgraded {
     pub websocket: bool,
 }
 
+/// Requests that are told of when the connection ends without their response.
+const MOST_ENDED: usize = 8;
+
 /// A connection's messages.
 pub fn read(dialogue: &Dialogue) -> Telling {
     read_on(dialogue).0
+}
+
+/// What is told of the requests that nobody answered.
+fn unanswered(dialogue: &Dialogue, asked: u32, answered: u32, telling: &mut Telling) {
+    if dialogue.ending == Ending::Open {
+        return;
+    }
+    for number in (answered..asked).take(MOST_ENDED) {
+        let mut message = Message::response(l7_protocol::HTTP1, number).with(flag::ENDED);
+        message.timed = false;
+        telling.add(dialogue.writes.len(), message);
+    }
 }
 
 /// And where it goes on as something else.
@@ -196,7 +211,7 @@ pub fn read_on(dialogue: &Dialogue) -> (Telling, Option<Upgraded>) {
     let [client, server] = Side::BOTH.map(|side| dialogue.stream(side));
     let mut telling = Telling::default();
     let (mut asked, mut answered) = (Some(0), Some(0));
-    let mut number = 0;
+    let (mut number, mut told) = (0, 0);
     // Responses come in the order of their requests; a request may have none yet.
     while let Some(request) = asked.and_then(|at| request_head(&client, at)) {
         telling.add(dialogue.moment(Side::Client, request.end), request_message(&request, number));
@@ -209,6 +224,7 @@ pub fn read_on(dialogue: &Dialogue) -> (Telling, Option<Upgraded>) {
             }
             telling
                 .add(dialogue.moment(Side::Server, response.end), response_message(&response, number, body));
+            told += 1;
             if body == Body::Upgrade {
                 let websocket = response.status == 101 && response.list("upgrade") == ["websocket"];
                 let upgraded = Upgraded {
@@ -222,5 +238,6 @@ pub fn read_on(dialogue: &Dialogue) -> (Telling, Option<Upgraded>) {
         }
         number += 1;
     }
+    unanswered(dialogue, number, told, &mut telling);
     (telling, None)
 }

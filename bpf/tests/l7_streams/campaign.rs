@@ -172,6 +172,14 @@ impl Campaign {
         });
     }
 
+    /// One dialogue as it is, against what somebody wrote down.
+    ///
+    /// # Errors
+    /// When the tellings differ.
+    pub fn one(&mut self, dialogue: &Dialogue, expected: &[Message]) -> Result<(), String> {
+        self.try_one(dialogue, &Plan::whole(), expected, verdict::same)
+    }
+
     /// One dialogue as it is, in segments as long as they may be.
     ///
     /// # Errors

@@ -1,9 +1,11 @@
 //! The tests: each protocol with its corpus, its generator and its reference.
 
-use fathom_bpf::abi::{l7_flag, l7_type};
+use fathom_bpf::abi::{l7_flag, l7_protocol, l7_type};
 use fathom_bpf::testing;
 
 use crate::campaign::{Campaign, Protocol, seed, time};
+use crate::dialogue::{Side, Transport};
+use crate::message::Message;
 use crate::packet::random::Random;
 use crate::{corpus, generate, reference};
 
@@ -149,7 +151,6 @@ macro_rules! tests {
             }
 
             #[test]
-            #[ignore = "conntrack takes the first sender for the opener"]
             fn whoever_speaks_first_the_client_is_known() {
                 super::whoever_speaks_first_the_client_is_known($protocol);
             }
@@ -184,4 +185,17 @@ fn hundreds_of_messages_in_a_segment_are_all_told() {
                 .unwrap_or_else(|difference| panic!("{difference}"));
         }
     });
+}
+
+#[test]
+fn questions_that_are_none_are_told_by_their_fault() {
+    let mut campaign = Campaign::new(DNS);
+    for (dialogue, fault, questions) in corpus::dns::refused() {
+        let bytes = dialogue.stream(Side::Client);
+        let header = if dialogue.transport == Transport::Tcp { &bytes[2..] } else { &bytes[..] };
+        let id = u16::from_be_bytes([header[0], header[1]]);
+        let mut expected = Message::request(l7_protocol::DNS, id.into()).with(l7_flag::MALFORMED);
+        (expected.version, expected.detail, expected.code) = (0x0100, fault, questions);
+        campaign.one(&dialogue, &[expected]).unwrap_or_else(|difference| panic!("{difference}"));
+    }
 }

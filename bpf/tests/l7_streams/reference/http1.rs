@@ -184,6 +184,8 @@ pub struct Upgraded {
     /// The request that asked for it.
     pub exchange: u32,
     pub websocket: bool,
+    /// HTTP/2 in the clear (RFC 7540 section 3.2), which answers on stream 1.
+    pub h2c: bool,
 }
 
 /// Requests that are told of when the connection ends without their response.
@@ -226,11 +228,12 @@ pub fn read_on(dialogue: &Dialogue) -> (Telling, Option<Upgraded>) {
                 .add(dialogue.moment(Side::Server, response.end), response_message(&response, number, body));
             told += 1;
             if body == Body::Upgrade {
-                let websocket = response.status == 101 && response.list("upgrade") == ["websocket"];
+                let to = |protocol: &str| response.status == 101 && response.list("upgrade") == [protocol];
                 let upgraded = Upgraded {
                     at: [asked.unwrap_or(client.len()), response.end],
                     exchange: number,
-                    websocket,
+                    websocket: to("websocket"),
+                    h2c: to("h2c"),
                 };
                 return (telling, Some(upgraded));
             }

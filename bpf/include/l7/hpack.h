@@ -378,7 +378,7 @@ FATHOM_STEP hpack_insert(__u32 name)
 	if (!w)
 		return 0;
 	key.conn = w->conn;
-	key.index = w->index;
+	key.index = w->ct_index;
 	key.number = w->d.count;
 	len = name == H2_NAME_OTHER || name == H2_NAME_UNKNOWN ? 0 : w->walk.out;
 	flags = len && w->walk.label ? TEXT_F_TRUNCATED : 0;
@@ -417,7 +417,7 @@ FATHOM_STEP hpack_dynamic(__u32 index, __u32 value)
 		return H2_NAME_UNKNOWN;
 	}
 	key.conn = w->conn;
-	key.index = w->index;
+	key.index = w->ct_index;
 	key.number = w->d.count - back;
 	field = bpf_map_lookup_elem(&l7_fields, &key);
 	if (!field)

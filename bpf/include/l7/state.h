@@ -150,7 +150,7 @@ struct l7_dir {
 /* l7_conn.flags */
 #define L7C_JOINED (1 << 0) /* seen from its middle on */
 #define L7C_FIRST  (1 << 1) /* no response was told yet */
-#define L7C_OVER   (1 << 2) /* speaks what isn't read any more */
+#define L7C_TURNED (1 << 2) /* conntrack takes the server for who opened it: it was seen first */
 
 /* A connection whose bytes are read; key: struct tuple. Index 0 is who opened it. */
 struct l7_conn {
@@ -259,11 +259,12 @@ struct l7_work {
 	__u8 family;
 	__u8 proto;
 	__u8 tcp_flags;
-	__u8 index;  /* 0 = from who opened the connection */
-	__u8 over;   /* the connection ends with this packet */
-	__u8 source; /* L7_FROM_* */
-	__u8 rounds; /* tail calls of a parser to itself */
-	__u8 opened; /* conntrack saw the connection's beginning */
+	__u8 index;    /* 0 = from the client */
+	__u8 ct_index; /* 0 = from who opened the connection, as conntrack has it */
+	__u8 over;     /* the connection ends with this packet */
+	__u8 source;   /* L7_FROM_* */
+	__u8 rounds;   /* tail calls of a parser to itself */
+	__u8 opened;   /* conntrack saw the connection's beginning */
 	__u64 now;
 	__u64 conn;      /* id */
 	__u8 conn_flags; /* L7C_*, as they were when the segment came */

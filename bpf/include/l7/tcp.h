@@ -86,7 +86,7 @@ FATHOM_STEP l7_hold(struct __sk_buff *skb)
 	if (slot == L7_HELD)
 		return 0;
 	key.conn = conn->id;
-	key.index = w->index;
+	key.index = w->ct_index;
 	key.slot = slot;
 	/* The window is free: it serves to make the entry. */
 	bpf_map_update_elem(&l7_held, &key, w->b, BPF_ANY);
@@ -146,7 +146,7 @@ FATHOM_STEP l7_unhold(__u32 any)
 		return 0;
 	slot &= L7_HELD - 1;
 	key.conn = conn->id;
-	key.index = w->index;
+	key.index = w->ct_index;
 	key.slot = slot;
 	w->seq = d->held_seq[slot];
 	w->len = d->held_len[slot];
@@ -168,7 +168,7 @@ FATHOM_STEP l7_unhold(__u32 any)
 /* Brings back what the end of a packet cut through: its bytes before the window, its record. */
 static __always_inline int l7_recall(struct l7_work *w)
 {
-	struct l7_split_key key = { .conn = w->conn, .index = w->index };
+	struct l7_split_key key = { .conn = w->conn, .index = w->ct_index };
 	struct l7_split *split;
 
 	split = bpf_map_lookup_elem(&l7_splits, &key);
@@ -253,7 +253,7 @@ FATHOM_STEP l7_keep(__u32 index, __u32 left, __u32 draft)
 /* What was kept is used up. */
 static __always_inline void l7_forget(struct l7_work *w)
 {
-	struct l7_split_key key = { .conn = w->conn, .index = w->index };
+	struct l7_split_key key = { .conn = w->conn, .index = w->ct_index };
 
 	bpf_map_delete_elem(&l7_splits, &key);
 }
@@ -365,10 +365,11 @@ FATHOM_STEP l7_end(void)
 		return 0;
 	key.conn = conn->id;
 	for (__u32 i = 0; i < 2; i++) {
-		key.index = i;
+		/* Kept by conntrack's notion of directions, which doesn't change. */
+		key.index = i ^ !!(conn->flags & L7C_TURNED);
 		if (conn->dir[i].carry || (conn->dir[i].flags & L7D_DRAFT))
 			bpf_map_delete_elem(&l7_splits, &key);
-		key.index = i | 2;
+		key.index |= 2;
 		if (conn->proto == L7_HTTP2 && conn->dir[i].http2.stash)
 			bpf_map_delete_elem(&l7_splits, &key);
 	}
@@ -397,6 +398,36 @@ static __always_inline void l7_take(struct l7_work *w, const struct l7_conn *con
 	w->d = *d;
 }
 
+/*
+ * Of a connection that was seen from its middle on, conntrack calls the first
+ * sender its opener. What is said tells better: the directions change places.
+ */
+static __always_inline void l7_turn_conn(struct l7_work *w, struct l7_conn *conn)
+{
+	w->d = conn->dir[0];
+	conn->dir[0] = conn->dir[1];
+	conn->dir[1] = w->d;
+	conn->flags ^= L7C_TURNED;
+	w->conn_flags = conn->flags;
+	w->d = conn->dir[w->index & 1];
+}
+
+/* Whether the bytes are a beginning of the other direction's. */
+static __always_inline int l7_detect_turned(struct l7_work *w, struct l7_conn *conn)
+{
+	int got;
+
+	w->index ^= 1;
+	got = l7_detect(0);
+	if (got == L7_NEXT &&
+	    (w->found == L7_HTTP1 || w->found == L7_DNS || w->found == L7_KAFKA)) {
+		l7_turn_conn(w, conn);
+		return L7_NEXT;
+	}
+	w->index ^= 1;
+	return got == L7_MORE ? L7_MORE : L7_LOST;
+}
+
 /* Parses one segment whose turn it is: the packet, or a held one. Comes back when there is no parser to go on. */
 static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
 				      struct l7_conn *conn, struct l7_dir *d)
@@ -415,12 +446,17 @@ static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
 	if (!conn->proto || (d->flags & L7D_LOST)) {
 		w->begins = !(conn->flags & L7C_JOINED) && !(d->flags & L7D_LOST);
 		got = l7_detect(conn->proto);
+		if (got == L7_LOST && !conn->proto && (conn->flags & L7C_JOINED)) {
+			got = l7_detect_turned(w, conn);
+			if (got == L7_NEXT)
+				d = &conn->dir[w->index & 1];
+		}
 		if (got == L7_MORE) {
 			d->carry = l7_left(w);
 			if (d->carry > 64)
 				d->carry = 0; /* no beginning is that long */
 			else
-				l7_keep(w->index, d->carry, 0);
+				l7_keep(w->ct_index, d->carry, 0);
 			return L7_DONE;
 		}
 		if (got == L7_DONE)

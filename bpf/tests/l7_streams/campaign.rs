@@ -172,6 +172,14 @@ impl Campaign {
         });
     }
 
+    /// One dialogue as it is, against what somebody wrote down.
+    ///
+    /// # Errors
+    /// When the tellings differ.
+    pub fn one(&mut self, dialogue: &Dialogue, expected: &[Message]) -> Result<(), String> {
+        self.try_one(dialogue, &Plan::whole(), expected, verdict::same)
+    }
+
     /// One dialogue as it is, in segments as long as they may be.
     ///
     /// # Errors
@@ -198,6 +206,8 @@ impl Campaign {
             let mut plan = Plan::random(random);
             if random.one_in(2) {
                 plan.joined = Some(Side::BOTH.map(|side| random.below(dialogue.len(side) + 1)));
+                // A response of Kafka's may look like a request: it takes its client to tell.
+                plan.server_first = self.protocol.name != "kafka" && random.one_in(2);
             } else {
                 plan.losses = *random.pick(&[3, 10, 30]);
             }

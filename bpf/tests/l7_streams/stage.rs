@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
-use fathom_bpf::abi::{ENDPOINT_READY, Event, L7_TEXT_MAX, LedgerStage, kind, l7_flag, l7_protocol, l7_type};
+use fathom_bpf::abi::{ENDPOINT_READY, Event, L7_TEXT_MAX, LedgerStage, kind, l7_type};
 use fathom_bpf::load::Program;
 use fathom_bpf::maps::LedgerSnapshot;
 use fathom_bpf::ring::Lane;
@@ -105,9 +105,6 @@ impl Stage {
         self.last = ledger;
         self.judge(packets.len(), &step, &records, &messages);
         envelope::judge(dialogue.transport, plan, ends, &envelopes);
-        unanswered(&messages);
-        // What is told of requests that went unanswered is no message that anybody sent.
-        messages.retain(|message| message.flags & l7_flag::ENDED == 0 || message.proto != l7_protocol::HTTP1);
         Played { messages, ledger: step }
     }
 
@@ -149,23 +146,6 @@ impl Stage {
                 assert!((1..=15).contains(&text.kind) && text.bytes.len() <= L7_TEXT_MAX, "{message:?}");
             }
         }
-    }
-}
-
-/// Requests of HTTP/1 that end with their connection are told of after all else: each was asked, and
-/// none was answered.
-fn unanswered(messages: &[Message]) {
-    let messages: Vec<&Message> = messages.iter().filter(|m| m.proto == l7_protocol::HTTP1).collect();
-    let of = |kind, ended: bool| {
-        let wanted = move |m: &&&Message| m.kind == kind && (m.flags & l7_flag::ENDED != 0) == ended;
-        messages.iter().filter(wanted).map(|m| m.exchange).collect::<Vec<_>>()
-    };
-    let matched =
-        messages.iter().filter(|m| m.kind == l7_type::RESPONSE && m.flags & l7_flag::UNMATCHED == 0);
-    let (asked, answered) = (of(l7_type::REQUEST, false), matched.filter(|m| m.flags & l7_flag::ENDED == 0));
-    let answered: Vec<u32> = answered.map(|m| m.exchange).collect();
-    for exchange in of(l7_type::RESPONSE, true) {
-        assert!(asked.contains(&exchange) && !answered.contains(&exchange), "{exchange}: {messages:#?}");
     }
 }
 

@@ -37,6 +37,26 @@ impl Talk {
         Self { dialogue, encoders, random: Random::new(7) }
     }
 
+    /// Begun as HTTP/1 (RFC 7540 section 3.2).
+    fn upgraded(name: &str, before: &str) -> Self {
+        let ask = "GET /first HTTP/1.1\r\nHost: web\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+                   HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\n";
+        let accept = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+        let mut dialogue = Dialogue::tcp(format!("HTTP/2: {name}"), 8080);
+        if !before.is_empty() {
+            dialogue = dialogue.client(before).server("HTTP/1.1 204 No Content\r\n\r\n");
+        }
+        let dialogue = dialogue
+            .client(ask)
+            .server([accept.as_bytes(), &settings(&[(3, 100)])].concat())
+            .client([PREFACE, &settings(&[])].concat());
+        Self {
+            dialogue,
+            encoders: [Encoder::new(BEST, 4096), Encoder::new(BEST, 4096)],
+            random: Random::new(7),
+        }
+    }
+
     fn write(mut self, side: Side, bytes: &[u8]) -> Self {
         self.dialogue = self.dialogue.write(side, bytes);
         self
@@ -230,6 +250,15 @@ fn oddities() -> Vec<Talk> {
     let hundred = (0..100).rev().fold(hundred, |talk, n| talk.ok(2 * n + 1, true));
     vec![
         hundred,
+        Talk::upgraded("from HTTP/1", "")
+            .ok(1, false)
+            .data(server, 1, true, b"hello")
+            .get(3, "/next")
+            .ok(3, true),
+        Talk::upgraded("from HTTP/1 that was spoken before", "GET /zeroth HTTP/1.1\r\nHost: web\r\n\r\n")
+            .ok(1, true)
+            .get(3, "/next")
+            .ok(3, true),
         Talk::new("early hints", BEST)
             .get(1, "/")
             .headers(server, 1, false, &[(":status", "103"), ("link", "</a>")])

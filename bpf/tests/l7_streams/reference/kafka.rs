@@ -91,6 +91,7 @@ fn request(bytes: &[u8]) -> Option<(RequestHeader, Message)> {
     let header = RequestHeader::decode(&mut rest, api.request_header_version(version)).ok()?;
     let mut message = Message::request(l7_protocol::KAFKA, header.correlation_id as u32).code(key as u16);
     message.version = version as u16;
+    message.bytes[0] = bytes.len() as u64 + 4;
     if let Some(client) = header.client_id.as_ref().filter(|client| !client.is_empty()) {
         message = message.text(l7_text::KAFKA_CLIENT, client.as_bytes());
     }
@@ -145,7 +146,8 @@ fn error(api: ApiKey, version: i16, rest: &mut Bytes) -> Option<i16> {
 
 fn response(bytes: &[u8], waiting: &mut HashMap<i32, Asked>) -> Option<Message> {
     let correlation = i32::from_be_bytes(*bytes.first_chunk()?);
-    let message = Message::response(l7_protocol::KAFKA, correlation as u32);
+    let mut message = Message::response(l7_protocol::KAFKA, correlation as u32);
+    message.bytes[1] = bytes.len() as u64 + 4;
     let Some(asked) = waiting.remove(&correlation) else { return Some(message.with(flag::UNMATCHED)) };
     let api = ApiKey::try_from(asked.key).ok()?;
     let mut message = message.code(asked.key as u16);

@@ -19,8 +19,11 @@
 #include "l7/dns.h"
 #include "l7/http1.h"
 #include "l7/http2.h"
+#include "l7/kafka.h"
 #include "l7/tcp.h"
+#include "l7/tls.h"
 #include "l7/udp.h"
+#include "l7/websocket.h"
 
 char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";
 
@@ -152,6 +155,11 @@ int l7_http1(struct __sk_buff *skb)
 
 	if (!w)
 		return TC_ACT_UNSPEC;
+	if (w->over == L7_ENDING) {
+		h1_ended(skb);
+		l7_end();
+		return TC_ACT_UNSPEC;
+	}
 	got = L7_RUN(skb, h1_step, L7_PROG_HTTP1);
 	return l7_go_on(skb, w, got, w->d.state == H1_HEADERS);
 }
@@ -188,4 +196,48 @@ int l7_udp(struct __sk_buff *skb)
 	if (w)
 		udp_datagram(skb, w);
 	return TC_ACT_UNSPEC;
+}
+
+SEC("tc")
+int l7_kafka(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	int got;
+
+	if (!w)
+		return TC_ACT_UNSPEC;
+	got = L7_RUN(skb, kafka_step, L7_PROG_KAFKA);
+	return l7_go_on(skb, w, got, w->d.state == KAFKA_FIELDS);
+}
+
+SEC("tc")
+int l7_tls(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	int got;
+
+	if (!w)
+		return TC_ACT_UNSPEC;
+	if (w->index)
+		got = tls_interrupted(skb);
+	else
+		got = L7_RUN(skb, tls_step, L7_PROG_TLS);
+	return l7_go_on(skb, w, got, w->d.state != TLS_START);
+}
+
+SEC("tc")
+int l7_websocket(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	int got;
+
+	if (!w)
+		return TC_ACT_UNSPEC;
+	if (w->over == L7_ENDING) {
+		ws_sample(skb, L7_F_ENDED);
+		l7_end();
+		return TC_ACT_UNSPEC;
+	}
+	got = L7_RUN(skb, ws_step, L7_PROG_WS);
+	return l7_go_on(skb, w, got, 0);
 }

@@ -58,6 +58,9 @@ impl Stage {
                 ..PolicyEntry::default()
             };
             table.push((key(dir, POLICY_META_IDENTITY, 0), meta));
+            let allow =
+                PolicyEntry { rule_id: 800, verdict: policy_verdict::ALLOW, ..PolicyEntry::default() };
+            table.push((PolicyKey { proto: 17, ..key(dir, PEER_IDENTITY, SERVER_PORT) }, allow));
             for n in 0..=RULES {
                 let allow =
                     PolicyEntry { rule_id: n + 1, verdict: policy_verdict::ALLOW, ..PolicyEntry::default() };

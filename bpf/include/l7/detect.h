@@ -201,10 +201,13 @@ static __always_inline int kafka_plausible(__u32 size, __u32 api, __u32 version,
 	return client >= -1 && client <= 1024 && client + 10 <= (__s64)size;
 }
 
+#define KAFKA_CLIENT_SEEN 24 /* characters of a client's id that must be such */
+
 /* Kafka protocol, request header: size, API key, version, correlation id, client id. */
 static __always_inline int detect_kafka(struct l7_work *w)
 {
 	__u32 left = l7_left(w), at = w->at;
+	__s32 client;
 
 	if (left >= 2 && l7_be16(w, at) >= 0x0640)
 		return L7_LOST;
@@ -212,10 +215,26 @@ static __always_inline int detect_kafka(struct l7_work *w)
 		return L7_LOST;
 	if (left < 14)
 		return L7_MORE;
-	return kafka_plausible(l7_be32(w, at), l7_be16(w, at + 4), l7_be16(w, at + 6),
-			       (__s16)l7_be16(w, at + 12))
-		       ? L7_NEXT
-		       : L7_LOST;
+	client = (__s16)l7_be16(w, at + 12);
+	if (!kafka_plausible(l7_be32(w, at), l7_be16(w, at + 4), l7_be16(w, at + 6), client))
+		return L7_LOST;
+	/* In the middle of something else much looks like it: such a one must have a name and fill its segments. */
+	if (!w->begins && (client < 1 || l7_be32(w, at) + 4 != l7_stream_left(w)))
+		return L7_LOST;
+	if (client > KAFKA_CLIENT_SEEN)
+		client = KAFKA_CLIENT_SEEN;
+	if (client > 0 && left < 14 + client)
+		return L7_MORE;
+	for (__u32 i = 0; i < KAFKA_CLIENT_SEEN; i++) {
+		__u32 c;
+
+		if ((__s32)i >= client)
+			break;
+		c = l7_byte(w, at + 14 + i);
+		if (c < ' ' || c > '~')
+			return L7_LOST;
+	}
+	return L7_NEXT;
 }
 
 /*
@@ -238,7 +257,7 @@ static __always_inline int dns_plausible(__u32 flags, __u32 questions, __u32 ans
 }
 
 /* The same over TCP: a length before each message. RFC 1035 section 4.2.2. */
-static __always_inline int detect_dns(struct l7_work *w, int response)
+static __always_inline int detect_dns(struct l7_work *w, int response, __u32 proto)
 {
 	__u32 left = l7_left(w), at = w->at, len = l7_be16(w, at);
 
@@ -248,6 +267,9 @@ static __always_inline int detect_dns(struct l7_work *w, int response)
 		return L7_LOST;
 	if (left < 14)
 		return L7_MORE;
+	/* An answer has little to know it by: in the middle of a connection it must fill its segment. */
+	if (response && !proto && !w->begins && len + 2 != l7_stream_left(w))
+		return L7_LOST;
 	return dns_plausible(l7_be16(w, at + 4), l7_be16(w, at + 6), l7_be16(w, at + 8),
 			     l7_be16(w, at + 10), l7_be16(w, at + 12), response)
 		       ? L7_NEXT
@@ -268,6 +290,42 @@ static __always_inline int detect_tls(struct l7_work *w)
 	return l7_byte(w, at + 2) <= 4 && l7_be16(w, at + 3) >= 4 && l7_byte(w, at + 5) == 1
 		       ? L7_NEXT
 		       : L7_LOST;
+}
+
+/*
+ * RFC 6455 section 5.2, a frame's first two bytes: no reserved opcode, control frames
+ * short and whole, masked if it is from the client and only then. What RSV bits mean
+ * was agreed on.
+ */
+static __always_inline int ws_plausible(__u32 first, __u32 len, __u32 masked, __u32 index)
+{
+	__u32 opcode = first & 15;
+
+	if (!masked != !!index || opcode > 10 || (opcode > 2 && opcode < 8))
+		return 0;
+	return opcode < 8 || ((first & 0x80) && len <= 125);
+}
+
+/* Once the thread was lost: a frame, plausible, that ends with the segment. */
+static __always_inline int detect_websocket(struct l7_work *w)
+{
+	__u32 left = l7_left(w), at = w->at, header = 2, second = l7_byte(w, at + 1);
+	__u64 len = second & 0x7f;
+
+	if (left < 2)
+		return L7_LOST;
+	if (!ws_plausible(l7_byte(w, at), len, second & 0x80, w->index))
+		return L7_LOST;
+	if (second & 0x80)
+		header += 4;
+	if (len == 126) {
+		header += 2;
+		len = l7_be16(w, at + 2);
+	} else if (len == 127) {
+		header += 8;
+		len = (__u64)l7_be32(w, at + 2) << 32 | l7_be32(w, at + 6);
+	}
+	return header + len == left + (w->len - w->taken) ? L7_NEXT : L7_LOST;
 }
 
 /* "HTTP/1." */
@@ -295,8 +353,8 @@ FATHOM_STEP l7_detect(__u32 proto)
 	if (!w || !l7_left(w))
 		return L7_DONE;
 	w->found = L7_DNS;
-	if ((!proto && (!w->index || !w->opened)) || proto == L7_DNS) {
-		got = detect_dns(w, w->index);
+	if ((!proto && (!w->index || !w->begins)) || proto == L7_DNS) {
+		got = detect_dns(w, w->index, proto);
 		if (got == L7_NEXT)
 			return L7_NEXT;
 		more |= got == L7_MORE;
@@ -310,7 +368,7 @@ FATHOM_STEP l7_detect(__u32 proto)
 		if (got != L7_LOST)
 			return got;
 	}
-	if (proto == L7_HTTP2 || (!proto && (w->index || !w->opened))) {
+	if (proto == L7_HTTP2 || (!proto && (w->index || !w->begins))) {
 		if (l7_left(w) < 9 && (w->index || proto))
 			more |= l7_byte(w, w->at) == 0;
 		else if (detect_frames(w, !w->index) == L7_NEXT)
@@ -330,6 +388,9 @@ FATHOM_STEP l7_detect(__u32 proto)
 			return L7_NEXT;
 		more |= got == L7_MORE;
 	}
+	w->found = L7_WEBSOCKET;
+	if (proto == L7_WEBSOCKET && detect_websocket(w) == L7_NEXT)
+		return L7_NEXT;
 	w->found = L7_KAFKA;
 	if ((!proto || proto == L7_KAFKA) && !w->index) {
 		got = detect_kafka(w);
@@ -339,7 +400,7 @@ FATHOM_STEP l7_detect(__u32 proto)
 	}
 	/* Responses have nothing to know them by; a length that ends with the segment must do. */
 	if (proto == L7_KAFKA && w->index && l7_left(w) >= 8 &&
-	    l7_be32(w, w->at) + 4 == l7_left(w) + (w->len - w->taken))
+	    l7_be32(w, w->at) + 4 == l7_stream_left(w))
 		return L7_NEXT;
 	return more ? L7_MORE : L7_LOST;
 }

@@ -275,6 +275,8 @@ FATHOM_STEP dns_message(struct __sk_buff *skb, __u32 base, __u32 end, __u32 cut)
 		w->split.record.head.flags |= L7_F_MALFORMED;
 		w->split.record.head.detail = fault;
 	}
+	if (w->proto == IPPROTO_TCP)
+		l7_record_joined(w);
 	if (!response) {
 		l7_exchange_add(w->conn, id, w->now);
 		l7_emit(skb, L7_TYPE_REQUEST);
@@ -289,6 +291,8 @@ FATHOM_STEP dns_message(struct __sk_buff *skb, __u32 base, __u32 end, __u32 cut)
 		w->split.record.head.flags |= L7_F_UNMATCHED;
 		ledger_count(LEDGER_L7_UNMATCHED);
 	}
+	if (w->proto == IPPROTO_TCP)
+		l7_first_response(w);
 	l7_emit(skb, L7_TYPE_RESPONSE);
 	return 0;
 }

@@ -111,10 +111,16 @@ static __always_inline void l7_first_response(struct l7_work *w)
 	if (!conn)
 		return;
 	conn->flags &= ~L7C_FIRST;
-	if (conn->handshake_us) {
+	if (conn->handshake_us)
 		w->split.record.head.flags |= L7_F_FIRST;
-		w->handshake_us = conn->handshake_us;
-	}
+}
+
+/* Looked up when it is told: the response may have begun some packets ago. */
+static __always_inline __u32 l7_handshake(struct l7_work *w)
+{
+	struct l7_conn *conn = bpf_map_lookup_elem(&l7_conns, &w->tuple);
+
+	return conn ? conn->handshake_us : 0;
 }
 
 /* The same event from the other end. */
@@ -133,8 +139,8 @@ static __always_inline void l7_turn(struct event *e)
 	e->dst_identity = identity;
 	e->direction = e->direction == DIR_EGRESS ? DIR_INGRESS : DIR_EGRESS;
 	e->obs_point = e->direction == DIR_EGRESS ? OBS_TO_STACK : OBS_TO_ENDPOINT;
-	e->ct_state = CT_REPLY;
-	e->flags |= EVENT_F_REPLY;
+	e->flags ^= EVENT_F_REPLY;
+	e->ct_state = e->flags & EVENT_F_REPLY ? CT_REPLY : CT_ESTABLISHED;
 }
 
 /* The record as it stands into the ring, as a message of the packet at hand. */
@@ -189,9 +195,14 @@ FATHOM_STEP l7_emit(struct __sk_buff *skb, __u32 type)
 	e->match = w->match;
 	e->trigger = TRIGGER_PACKET;
 	e->service_id = w->service_id;
-	e->handshake_us = w->split.record.head.flags & L7_F_FIRST ? w->handshake_us : 0;
-	/* A stream that its client resets: the record is of the response that doesn't come. */
-	if (type == L7_TYPE_RESPONSE && !w->index && w->proto == IPPROTO_TCP)
+	if (w->split.record.head.flags & L7_F_FIRST)
+		e->handshake_us = l7_handshake(w);
+	/*
+	 * A stream that its client resets: the record is of the response that doesn't come.
+	 * A hello that its server interrupts: it is of the hello.
+	 */
+	if (w->proto == IPPROTO_TCP &&
+	    ((type == L7_TYPE_RESPONSE && !w->index) || (type == L7_TYPE_UNKNOWN && w->index)))
 		l7_turn(e);
 	w->split.record.head.conn = w->conn;
 	w->split.record.head.kind = type;

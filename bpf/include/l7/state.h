@@ -79,9 +79,46 @@ struct l7_http2_dir {
 	__u8 pad;
 };
 
+struct l7_kafka_dir {
+	__u64 began_ns; /* request: when its header was there; response: when its first byte came */
+	__u32 id;       /* correlation id */
+	__u32 left;     /* bytes of the message still to come */
+	__u32 topics;   /* still to be told */
+	__u32 parts;    /* of the array being passed over */
+	__u32 tags;     /* tagged fields still to pass */
+	__u16 api;
+	__u16 version;
+	__u8 plan;  /* enum kafka_plan */
+	__u8 step;  /* of the plan */
+	__u8 again; /* the step at which a topic begins */
+	__u8 flexible;
+	__u8 told;   /* topics */
+	__u8 walked; /* partitions and brokers */
+	__u8 no_reply;
+	__u8 pad;
+};
+
+struct l7_tls_dir {
+	__u32 left; /* bytes of the hello still to come in its record */
+	__u8 stage;
+	__u8 extensions; /* looked at */
+	__u8 pad[2];
+};
+
+struct l7_ws_dir {
+	__u64 bytes;      /* of data frames */
+	__u64 began_ns;   /* when the request was there that asked for the upgrade; 0 = unknown */
+	__u64 sampled_ns; /* when counts were told last */
+	__u32 frames;     /* with data */
+	__u32 exchange;   /* of the upgrade */
+	__u16 code;       /* of the close frame */
+	__u8 closed;
+	__u8 pad[5];
+};
+
 struct l7_other_dir {
-	__u32 left; /* TLS: of the handshake; WebSocket: of the frame; DNS: of the message */
-	__u32 part; /* TLS: of the part being read */
+	__u32 left; /* DNS: of the message */
+	__u32 part;
 	__u32 frames;
 	__u8 stage;
 	__u8 pad[3];
@@ -103,6 +140,9 @@ struct l7_dir {
 	union {
 		struct l7_http1_dir http1;
 		struct l7_http2_dir http2;
+		struct l7_kafka_dir kafka;
+		struct l7_tls_dir tls;
+		struct l7_ws_dir ws;
 		struct l7_other_dir other;
 	};
 };
@@ -185,6 +225,9 @@ struct l7_early_key {
 #define L7_FROM_PACKET 0
 #define L7_FROM_HELD   1 /* all of it is in the window already */
 
+/* l7_work.over: the parser is run for what it still has to tell, not for the packet. */
+#define L7_ENDING 2
+
 /* A name being read: all that the loop carries. Accessed as volatile, or clang keeps it in registers. */
 struct l7_walk {
 	__u32 at;
@@ -226,7 +269,8 @@ struct l7_work {
 	__u8 conn_flags; /* L7C_*, as they were when the segment came */
 	__u8 conn_proto;
 	__u8 recalled; /* what was kept is in use */
-	__u8 spare[5];
+	__u8 begins;   /* these are the stream's first bytes */
+	__u8 spare[4];
 	struct l7_dir d; /* the segment's direction, while it is read; l7_put_back returns it */
 
 	/*
@@ -257,7 +301,7 @@ struct l7_field {
 	__u8 name;  /* H2_NAME_* */
 	__u8 flags; /* TEXT_F_* */
 	__u16 len;
-	__u8 pad[4];
+	__u32 list; /* cfg_l7_headers_list when it was inserted */
 	__u8 value[L7_TEXT_MAX];
 };
 
@@ -301,6 +345,13 @@ struct {
 	__type(key, struct l7_field_key);
 	__type(value, struct l7_field);
 } l7_fields FATHOM_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, L7_HEADERS);
+	__type(key, __u32);
+	__type(value, struct l7_header);
+} l7_headers FATHOM_MAP;
 
 /* Four ways: the bucket of an exchange holds it or has given its place to a newer one. */
 struct {

@@ -413,6 +413,7 @@ static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
 		return L7_DONE;
 	}
 	if (!conn->proto || (d->flags & L7D_LOST)) {
+		w->begins = !(conn->flags & L7C_JOINED) && !(d->flags & L7D_LOST);
 		got = l7_detect(conn->proto);
 		if (got == L7_MORE) {
 			d->carry = l7_left(w);
@@ -471,10 +472,23 @@ static __always_inline struct l7_dir *l7_put_back(struct l7_work *w)
 static __always_inline void l7_segment_end(struct __sk_buff *skb, struct l7_work *w,
 					   struct l7_dir *d)
 {
+	struct l7_conn *conn;
+
 	if (d->held && l7_unhold(0))
 		bpf_tail_call(skb, &l7_programs, L7_PROG_TCP);
-	if (w->over)
-		l7_end();
+	if (!w->over)
+		return;
+	conn = l7_conn_of(w);
+	if (conn && conn->proto == L7_WEBSOCKET) {
+		w->over = L7_ENDING;
+		bpf_tail_call(skb, &l7_programs, L7_PROG_WS);
+	}
+	/* Requests that will never be answered. */
+	if (conn && conn->proto == L7_HTTP1 && conn->dir[0].count != conn->dir[1].count) {
+		w->over = L7_ENDING;
+		bpf_tail_call(skb, &l7_programs, L7_PROG_HTTP1);
+	}
+	l7_end();
 }
 
 #endif /* FATHOM_L7_TCP_H */

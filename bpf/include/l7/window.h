@@ -75,6 +75,12 @@ static __always_inline __u32 l7_left(const struct l7_work *w)
 	return w->n - w->at;
 }
 
+/* And those of the packet that are not in the window yet. */
+static __always_inline __u32 l7_stream_left(const struct l7_work *w)
+{
+	return w->n - w->at + (w->len - w->taken);
+}
+
 /* Loads the window from `at` on; what it holds before that is forgotten. 0 = nothing more came. */
 FATHOM_STEP l7_refill(struct __sk_buff *skb)
 {
@@ -126,7 +132,8 @@ static __always_inline void l7_skip(struct l7_work *w, __u64 k)
 		return;
 	}
 	w->taken = w->len;
-	d->skip = k - rest;
+	/* Added: padding is passed over behind a body that goes on. */
+	d->skip += k - rest;
 }
 
 static __always_inline int l7_at_end(const struct l7_work *w)

@@ -23,11 +23,14 @@ pub enum Program {
     L7Http1,
     L7Http2,
     L7Dns,
+    L7Kafka,
+    L7Tls,
+    L7Websocket,
 }
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::FromPod,
         Self::ToPod,
         Self::SockConnect4,
@@ -44,11 +47,22 @@ impl Program {
         Self::L7Http1,
         Self::L7Http2,
         Self::L7Dns,
+        Self::L7Kafka,
+        Self::L7Tls,
+        Self::L7Websocket,
     ];
 
     /// The programs that read payloads, by their index in `l7_programs`.
-    pub(super) const L7: [(u32, Self); 5] =
-        [(0, Self::L7Tcp), (1, Self::L7Udp), (2, Self::L7Http1), (3, Self::L7Http2), (4, Self::L7Dns)];
+    pub(super) const L7: [(u32, Self); 8] = [
+        (0, Self::L7Tcp),
+        (1, Self::L7Udp),
+        (2, Self::L7Http1),
+        (3, Self::L7Http2),
+        (4, Self::L7Dns),
+        (5, Self::L7Kafka),
+        (6, Self::L7Tls),
+        (7, Self::L7Websocket),
+    ];
 
     /// Name of the C function.
     pub const fn name(self) -> &'static str {
@@ -69,6 +83,9 @@ impl Program {
             Self::L7Http1 => "l7_http1",
             Self::L7Http2 => "l7_http2",
             Self::L7Dns => "l7_dns",
+            Self::L7Kafka => "l7_kafka",
+            Self::L7Tls => "l7_tls",
+            Self::L7Websocket => "l7_websocket",
         }
     }
 }

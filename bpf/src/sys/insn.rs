@@ -31,6 +31,15 @@ pub(crate) fn shift_right_imm(dst: u8, bits: i32) -> Insn {
     encode(ffi::BPF_ALU64 | ffi::BPF_RSH | ffi::BPF_K, dst, 0, 0, bits)
 }
 
+pub(crate) fn multiply_imm(dst: u8, value: i32) -> Insn {
+    encode(ffi::BPF_ALU64 | ffi::BPF_MUL | ffi::BPF_K, dst, 0, 0, value)
+}
+
+/// The low 32 bits in network order.
+pub(crate) fn to_be32(dst: u8) -> Insn {
+    encode(ffi::BPF_ALU | ffi::BPF_END | ffi::BPF_TO_BE, dst, 0, 0, 32)
+}
+
 pub(crate) fn load32(dst: u8, src: u8, off: i16) -> Insn {
     encode(ffi::BPF_LDX | ffi::BPF_MEM | ffi::BPF_W, dst, src, off, 0)
 }
@@ -45,6 +54,10 @@ pub(crate) fn store8(dst: u8, off: i16, src: u8) -> Insn {
 
 pub(crate) fn store16(dst: u8, off: i16, src: u8) -> Insn {
     encode(ffi::BPF_STX | ffi::BPF_MEM | ffi::BPF_H, dst, src, off, 0)
+}
+
+pub(crate) fn store32(dst: u8, off: i16, src: u8) -> Insn {
+    encode(ffi::BPF_STX | ffi::BPF_MEM | ffi::BPF_W, dst, src, off, 0)
 }
 
 pub(crate) fn store64(dst: u8, off: i16, src: u8) -> Insn {

@@ -51,13 +51,33 @@ impl Stepper {
     /// Without root.
     pub fn new(fields: Fields, period: u32) -> Result<Self> {
         assert!(period.is_power_of_two() && period <= 1 << 24, "a period the fields can hold");
+        use insn::*;
+        let (low, high) = (fields.low as i16, fields.high as i16);
+        let writes =
+            [and_imm(7, period as i32 - 1), store16(2, low, 7), shift_right_imm(7, 16), store8(2, high, 7)];
+        Self::with(fields.low.max(fields.high) + 2, &writes)
+    }
+
+    /// A stepper for a stream: each packet's 32-bit sequence number, `at` bytes from the start, is the
+    /// running number times `stride`.
+    ///
+    /// # Errors
+    /// Without root.
+    pub fn sequence(at: u16, stride: u16) -> Result<Self> {
+        use insn::*;
+        let writes = [multiply_imm(7, stride.into()), to_be32(7), store32(2, at as i16, 7), mov(1, 6)];
+        Self::with(at + 4, &writes)
+    }
+
+    /// The program that writes as told: the number is in register 7, the packet's start in 2.
+    fn with(end: u16, writes: &[ffi::bpf_insn; 4]) -> Result<Self> {
         let map = |kind, value_size| {
             let info = MapInfo { kind, key_size: 4, value_size, max_entries: 1, flags: 0 };
             RawMap::create_like(&info, c"fathom_step", 1).context(|| "make a stepper's map".into())
         };
         let next = map(ffi::BPF_MAP_TYPE_ARRAY, 8)?;
         let targets = map(ffi::BPF_MAP_TYPE_PROG_ARRAY, 4)?;
-        let code = code(fields, period - 1, next.fd().as_raw_fd(), targets.fd().as_raw_fd());
+        let code = code(end, writes, next.fd().as_raw_fd(), targets.fd().as_raw_fd());
         let program = sys::load_classifier(&code).context(|| "load a stepper".into())?;
         let empty = sys::load_empty_classifier().context(|| "load an empty program".into())?;
         Ok(Self { program, empty, next, targets })
@@ -105,10 +125,9 @@ pub fn time_empty(packet: &[u8], ifindex: u32, repeat: u32) -> Result<Duration> 
 
 /// The stepper in the kernel's instructions. Offsets 76 and 80 are `data` and `data_end` of
 /// `struct __sk_buff`.
-fn code(fields: Fields, mask: u32, next: i32, targets: i32) -> Vec<ffi::bpf_insn> {
+fn code(end: u16, writes: &[ffi::bpf_insn; 4], next: i32, targets: i32) -> Vec<ffi::bpf_insn> {
     use insn::*;
-    let (low, high) = (fields.low as i16, fields.high as i16);
-    let end = i32::from(fields.low.max(fields.high)) + 2;
+    let [first, second, third, fourth] = *writes;
     let [next_lo, next_hi] = map_address(1, next);
     let [targets_lo, targets_hi] = map_address(2, targets);
     vec![
@@ -119,21 +138,20 @@ fn code(fields: Fields, mask: u32, next: i32, targets: i32) -> Vec<ffi::bpf_insn
         mov(2, 10),
         add_imm(2, -4),
         call(ffi::BPF_FUNC_map_lookup_elem),
-        jump_if_zero(0, 19), // no element: out
+        jump_if_zero(0, 18), // no element: out
         load64(7, 0, 0),
         mov(8, 7),
         add_imm(8, 1),
         store64(0, 0, 8),
-        and_imm(7, mask as i32),
         load32(2, 6, 76),
         load32(3, 6, 80),
         mov(1, 2),
-        add_imm(1, end),
+        add_imm(1, end.into()),
         jump_if_greater(1, 3, 9), // too short: out
-        mov(4, 7),
-        store16(2, low, 4),
-        shift_right_imm(7, 16),
-        store8(2, high, 7),
+        first,
+        second,
+        third,
+        fourth,
         mov(1, 6),
         targets_lo,
         targets_hi,

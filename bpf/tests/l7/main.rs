@@ -7,4 +7,7 @@ mod packet;
 mod dns;
 mod http1;
 mod http2;
+mod kafka;
 mod talk;
+mod tls;
+mod websocket;

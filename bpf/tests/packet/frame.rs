@@ -93,6 +93,22 @@ impl Frame {
         Self::new(src, dst, proto, segment.to_vec(), None)
     }
 
+    /// The sequence number of a TCP segment; 1 without it.
+    pub fn seq(self, number: u32) -> Self {
+        self.tcp_number(4, number)
+    }
+
+    /// The acknowledgement number of a TCP segment; 0 without it.
+    pub fn ack(self, number: u32) -> Self {
+        self.tcp_number(8, number)
+    }
+
+    fn tcp_number(mut self, at: usize, number: u32) -> Self {
+        assert_eq!(self.proto, super::TCP, "what has sequence numbers");
+        self.segment[at..at + 4].copy_from_slice(&number.to_be_bytes());
+        self
+    }
+
     pub fn payload(mut self, bytes: &[u8]) -> Self {
         self.segment.extend(bytes);
         self

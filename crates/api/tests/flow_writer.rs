@@ -286,7 +286,7 @@ fn l7<'a>(m: &'a Message7, headers: &'a [(Box<str>, Box<str>)], cnames: &'a [Arc
         _ => L7Record::Kafka(Kafka {
             error_code: m.flags[0].then_some(m.small[0] as i16),
             api_version: m.small[1] as i16,
-            api_key: m.small[2],
+            api_key: m.flags[1].then_some(m.small[2]),
             correlation_id: m.wide[1] as i32,
             topic: one,
         }),
@@ -320,7 +320,7 @@ fn layer7(m: &Message7) -> flow::Layer7 {
         _ => layer7::Record::Kafka(flow::Kafka {
             error_code: if m.flags[0] { i32::from(m.small[0] as i16) } else { 0 },
             api_version: i32::from(m.small[1] as i16),
-            api_key: kafka::ApiKey(m.small[2]).to_string(),
+            api_key: if m.flags[1] { kafka::ApiKey(m.small[2]).to_string() } else { String::new() },
             correlation_id: m.wide[1] as i32,
             topic: m.texts[0].clone(),
         }),

@@ -17,6 +17,8 @@ mod run;
 mod settings;
 mod status;
 mod terminal;
+#[cfg(test)]
+mod testing;
 mod top;
 mod watch;
 

@@ -74,8 +74,35 @@ fn main() {
     println!("ingest.bytes_allocated_per_event {:.4} bytes", allocated as f64 / events);
     println!("ingest.allocations_per_event {:.6} allocations", allocations as f64 / events);
 
+    with_names(&records);
     follow_beside(&records);
     bytes_per_flow(&records);
+}
+
+/// The same where half of the addresses have names learned from DNS.
+fn with_names(records: &[fathom_bpf::abi::Event]) {
+    let pipeline = pipeline(4096);
+    let mut intake = pipeline.intake().expect("the first");
+    let name = ["name.example.org".into()];
+    for record in records.iter().step_by(2) {
+        intake.names().learn(record.saddr, record.daddr, &name, Duration::from_secs(3600), record.time_ns);
+    }
+    let mut best = u64::MAX;
+    let mut allocations = 0;
+    for _ in 0..ROUNDS {
+        let counted = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = cpu_ns(ClockId::CLOCK_THREAD_CPUTIME_ID);
+        for drain in records.chunks(1024) {
+            intake.begin_batch();
+            drain.iter().for_each(|event| intake.take(packet(event)));
+            intake.publish();
+        }
+        best = best.min(cpu_ns(ClockId::CLOCK_THREAD_CPUTIME_ID) - before);
+        allocations = ALLOCATIONS.load(Ordering::Relaxed) - counted;
+    }
+    figure("ingest.ns_per_event.with_names", best as f64 / f64::from(RECORDS), "ns");
+    let per_event = allocations as f64 / f64::from(RECORDS);
+    println!("ingest.allocations_per_event.with_names {per_event:.6} allocations");
 }
 
 /// The same while somebody reads every flow as it comes.

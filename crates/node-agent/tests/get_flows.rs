@@ -12,8 +12,9 @@ use fathom_api::observer::GetFlowsRequest;
 use fathom_api::observer::get_flows_response::ResponseTypes;
 use fathom_api::time::timestamp;
 use fathom_bpf::abi::{self, Event};
+use fathom_node_agent::pipeline::PipelineConfig;
 use prost_types::FieldMask;
-use support::{Agent, PATIENCE, RULE, S, agent, agent_with, denial, event, source_port};
+use support::{Agent, PATIENCE, RULE, S, agent, agent_with, back, denial, event, source_port};
 use tokio::time::timeout;
 use tonic::Code;
 
@@ -384,4 +385,66 @@ async fn followers_end_when_the_agent_stops() {
     assert_eq!(status.code(), Code::Unavailable);
     timeout(PATIENCE, agent.served).await.expect("the server ends").unwrap().unwrap();
     assert!(!agent.socket.exists(), "the socket is removed");
+}
+
+/// An exchange over HTTP, among packets.
+fn exchange(agent: &mut Agent) {
+    let head = abi::L7Head { conn: 1, exchange: 1, proto: 1, version: 11, method: 1, ..Default::default() };
+    let asked = [(abi::l7_text::PATH, "/rooms?key=secret"), (abi::l7_text::HOST, "chat")];
+    agent.take([event(1)]);
+    agent.take_message(event(1), abi::L7Head { kind: abi::l7_type::REQUEST, ..head }, &asked);
+    let answer = abi::L7Head {
+        kind: abi::l7_type::RESPONSE,
+        status: 503,
+        flags: abi::l7_flag::STATUS,
+        latency_ns: 5_000_000,
+        ..head
+    };
+    agent.take_message(back(event(1)), answer, &[]);
+    agent.take([event(2)]);
+}
+
+#[tokio::test]
+async fn messages_are_flows_among_others_and_found_by_what_they_say() {
+    let mut agent =
+        agent_with(64, 8, |config| PipelineConfig { redaction: "url-query".parse().unwrap(), ..config })
+            .await;
+    exchange(&mut agent);
+    let all = agent.flows(GetFlowsRequest::default()).await;
+    let kinds: Vec<_> = all.flows.iter().map(|flow| flow.r#type()).collect();
+    assert_eq!(kinds, [FlowType::L3L4, FlowType::L7, FlowType::L7, FlowType::L3L4]);
+    let filter = FlowFilter { http_status_code: vec!["5+".into()], ..Default::default() };
+    // As Hubble's command line asks: with a mask, and without facts.
+    let paths = ["time", "l7", "Summary", "is_reply", "source.pod_name", "event_type"];
+    let request = GetFlowsRequest {
+        whitelist: vec![filter],
+        field_mask: Some(FieldMask { paths: paths.map(str::to_owned).to_vec() }),
+        ..Default::default()
+    };
+    let found = agent.flows(request).await;
+    let [flow] = &found.flows[..] else { panic!("{:?}", found.flows) };
+    #[allow(deprecated)] // What the command line prints.
+    let summary = &flow.summary;
+    assert_eq!(summary, "HTTP/1.1 503 5ms (GET http://chat/rooms?REDACTED)");
+    assert_eq!((flow.is_reply, flow.extensions.is_none()), (Some(true), true));
+    assert_eq!(flow.source.as_ref().map(|end| &*end.pod_name), Some("db"));
+    assert_eq!(flow.l7.as_ref().map(|l7| l7.latency_ns), Some(5_000_000));
+}
+
+#[tokio::test]
+async fn our_own_clients_get_a_message_s_facts() {
+    let mut agent = agent(64, 8).await;
+    exchange(&mut agent);
+    let mut request = GetFlowsRequest {
+        whitelist: vec![FlowFilter { protocol: vec!["http".into()], ..Default::default() }],
+        ..Default::default()
+    };
+    fathom_api::facts::ask(&mut request);
+    let flows = agent.flows(request).await.flows;
+    let facts: Vec<_> = flows.iter().filter_map(fathom_api::facts::of).collect();
+    let paired: Vec<_> =
+        facts.iter().filter_map(|f| f.l7.as_ref()).map(|l7| (l7.connection, l7.exchange)).collect();
+    assert_eq!(paired, [(1, 1), (1, 1)]);
+    assert!(facts.iter().all(|facts| facts.rule_id == RULE), "linked to its connection's rule");
+    assert!(agent.pipeline.shared().ledger.sheet().balanced);
 }

@@ -152,7 +152,7 @@ async fn the_ledger_balances_over_the_wire_and_names_what_does_not() {
         names,
         ["kernel.packets", "kernel.events", "kernel.drops", "kernel.l7", "reader", "store", "clients"]
     );
-    let clients = &ledger.stages[5];
+    let clients = &ledger.stages[6];
     assert_eq!((clients.r#in, clients.out, clients.lost), (20, 20, 0));
     agent.kernel.set(|counts| {
         counts.drops.emitted += 1;
@@ -237,6 +237,7 @@ async fn listed_v1alpha(agent: &support::Agent) -> Vec<String> {
 async fn metrics_health_and_readiness_are_served_over_http() {
     let mut agent = agent(64, 0).await;
     agent.take([event(1), denial(2)]);
+    agent.kernel.set(|counts| (counts.l7.emitted, counts.l7.lost, counts.l7.unmatched) = (9, 2, 1));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(http::serve(listener, agent.pipeline.http(), agent.shutdown.subscribe()));
@@ -258,6 +259,12 @@ async fn metrics_health_and_readiness_are_served_over_http() {
         r#"fathom_datapath_packets_total{direction="EGRESS",reason="POLICY_DENIED"} 3"#,
         r#"fathom_datapath_bytes_total{direction="EGRESS",reason="POLICY_DENIED"} 180"#,
         r#"fathom_ledger_events_total{stage="reader",result="out"} 2"#,
+        r#"fathom_ledger_events_total{stage="kernel.l7",result="lost"} 2"#,
+        r#"fathom_l7_records_total 9"#,
+        r#"fathom_l7_records_lost_total 2"#,
+        r#"fathom_l7_responses_unmatched_total 1"#,
+        r#"fathom_l7_pending_requests_evicted_total 0"#,
+        r#"fathom_l7_names_addresses 1"#,
         r#"fathom_store_flows 2"#,
         concat!(r#"fathom_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
         "# EOF",

@@ -6,8 +6,8 @@
 //!
 //! What each field takes is said where it is compiled (`build.rs`); where that differs from Hubble,
 //! it takes more: IPv6 addresses in any spelling, globs for clusters as well as for nodes and names,
-//! header names in any case, and in a whitelist `event_type: policy-verdict` for every flow that an enforced
-//! policy judged.
+//! header names in any case, `protocol` for gRPC (which is HTTP as well) and Kafka, and in a whitelist
+//! `event_type: policy-verdict` for every flow that an enforced policy judged.
 
 mod address;
 mod build;

@@ -1,7 +1,7 @@
 //! `Flow.Summary` of an application message.
 //!
-//! In Hubble's shapes, with two differences: a latency below a millisecond keeps its decimals, and one that
-//! is not known is left out instead of being zero.
+//! In Hubble's shapes, but what is not known is said or left out instead of being zero, and a latency below
+//! a millisecond keeps its decimals.
 
 use std::fmt;
 
@@ -42,7 +42,13 @@ impl fmt::Display for L7Summary<'_> {
 }
 
 fn answered(f: &mut fmt::Formatter<'_>, http: &Http<'_>, latency: Latency) -> fmt::Result {
-    write!(f, "{} {} {latency}({} {})", http.protocol, http.code, http.method, http.url)?;
+    write!(f, "{} ", http.protocol)?;
+    match http.code {
+        // Reset, or ended with its connection.
+        0 => f.write_str("no status ")?,
+        code => write!(f, "{code} ")?,
+    }
+    write!(f, "{latency}({} {})", http.method, http.url)?;
     match http.grpc_status.map(u32::from) {
         None => Ok(()),
         Some(code) => match grpc::status(code) {
@@ -99,8 +105,12 @@ struct Asked<'a>(&'a Kafka<'a>);
 
 impl fmt::Display for Asked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.api_key {
+            Some(api_key) => kafka::ApiKey(api_key).fmt(f)?,
+            None => f.write_str("unknown request")?,
+        }
         let separator = if self.0.topic.is_empty() { "" } else { " " };
-        write!(f, "{}{separator}{}", kafka::ApiKey(self.0.api_key), self.0.topic)
+        write!(f, "{separator}{}", self.0.topic)
     }
 }
 
@@ -137,6 +147,8 @@ mod tests {
         assert_eq!(response(4_900_000), "HTTP/1.1 200 4ms (GET http://chat/rooms?x=1)");
         assert_eq!(response(123_456), "HTTP/1.1 200 0.123ms (GET http://chat/rooms?x=1)");
         assert_eq!(response(0), "HTTP/1.1 200 (GET http://chat/rooms?x=1)");
+        let ended = text(L7FlowType::Response, 0, L7Record::Http(http));
+        assert_eq!(ended, "HTTP/1.1 no status (GET http://chat/rooms?x=1)");
         let grpc = L7Record::Http(Http { code: 200, grpc_status: Some(5), ..http });
         let grpc = text(L7FlowType::Response, 1_000_000, grpc);
         assert_eq!(grpc, "HTTP/1.1 200 1ms (GET http://chat/rooms?x=1), gRPC 5 NOT_FOUND");
@@ -162,12 +174,14 @@ mod tests {
 
     #[test]
     fn kafka_reads_like_http() {
-        let asked = Kafka { api_key: 0, topic: "orders", ..Default::default() };
+        let asked = Kafka { api_key: Some(0), topic: "orders", ..Default::default() };
         assert_eq!(text(L7FlowType::Request, 0, L7Record::Kafka(asked)), "Kafka produce orders");
         let answer = Kafka { error_code: Some(0), ..asked };
         let answer = text(L7FlowType::Response, 4_000_000, L7Record::Kafka(answer));
         assert_eq!(answer, "Kafka 0 4ms (produce orders)");
-        let bare = Kafka { api_key: 18, ..Default::default() };
+        let bare = Kafka { api_key: Some(18), ..Default::default() };
         assert_eq!(text(L7FlowType::Response, 0, L7Record::Kafka(bare)), "Kafka (apiversions)");
+        let stray = text(L7FlowType::Response, 0, L7Record::Kafka(Kafka::default()));
+        assert_eq!(stray, "Kafka (unknown request)");
     }
 }

@@ -65,7 +65,8 @@ pub struct Kafka<'a> {
     /// Known on responses that have one at their top.
     pub error_code: Option<i16>,
     pub api_version: i16,
-    pub api_key: u16,
+    /// Not known of a response whose request was not seen.
+    pub api_key: Option<u16>,
     pub correlation_id: i32,
     /// The first one.
     pub topic: &'a str,
@@ -162,7 +163,9 @@ fn put_dns(out: &mut BytesMut, dns: &Dns<'_>) {
 fn put_kafka(out: &mut BytesMut, kafka: &Kafka<'_>) {
     put_int32(out, 1, kafka.error_code.unwrap_or(0).into());
     put_int32(out, 2, kafka.api_version.into());
-    put_display(out, 3, kafka::ApiKey(kafka.api_key));
+    if let Some(api_key) = kafka.api_key {
+        put_display(out, 3, kafka::ApiKey(api_key));
+    }
     put_int32(out, 4, kafka.correlation_id);
     put_text(out, 5, kafka.topic);
 }

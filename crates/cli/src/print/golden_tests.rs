@@ -4,15 +4,9 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::testing::flows::{self, at, pod};
+use crate::testing::messages;
 use fathom_api::flow::{DebugEvent, DebugEventType};
-use flows::{at, pod};
-
-#[path = "../../tests/common/flows.rs"]
-#[allow(dead_code)]
-mod flows;
-#[path = "../../tests/common/messages.rs"]
-#[allow(dead_code)]
-mod messages;
 
 fn style(output: Output) -> Style {
     Style {

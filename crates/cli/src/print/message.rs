@@ -10,6 +10,7 @@ use fathom_api::fathom_v1::{EncryptedFacts, FlowFacts, Grpc, L7Facts};
 use fathom_api::flow::layer7::Record;
 #[allow(deprecated)]
 use fathom_api::flow::{Dns, Http, Kafka, L7FlowType, Layer7};
+use fathom_api::names;
 
 use super::codes;
 use crate::terminal::colour::{Ink, Palette};
@@ -92,14 +93,21 @@ impl<'a> Message<'a> {
     }
 
     fn grpc(&self, f: &mut fmt::Formatter<'_>, http: &Http, grpc: &Grpc) -> fmt::Result {
-        let called = format!("{}/{}", Escaped(&grpc.service), Escaped(&grpc.method));
+        let called = match (grpc.service.as_str(), grpc.method.as_str()) {
+            ("", "") => "?".to_owned(),
+            ("", method) => Escaped(method).to_string(),
+            (service, method) => format!("{}/{}", Escaped(service), Escaped(method)),
+        };
         if self.is_request() {
             return write!(f, "gRPC {called}");
         }
         write!(f, "gRPC")?;
         match grpc.status {
             Some(0) => write!(f, " OK")?,
-            Some(status) => write!(f, " {}", self.palette.paint(Ink::Bad, codes::grpc(status)))?,
+            Some(status) => match names::grpc::status(status) {
+                Some(name) => write!(f, " {}", self.palette.paint(Ink::Bad, name))?,
+                None => write!(f, " {}", self.palette.paint(Ink::Bad, format_args!("status {status}")))?,
+            },
             None if self.l7.ended => write!(f, " {}", self.palette.paint(Ink::Bad, "no response"))?,
             None if self.kind == L7FlowType::Sample => {}
             None => write!(f, " no status")?,
@@ -121,7 +129,7 @@ impl<'a> Message<'a> {
         }
         write!(f, "DNS Answer ")?;
         if dns.rcode != 0 {
-            write!(f, "RCode: {} ", self.palette.paint(Ink::Notable, codes::rcode(dns.rcode)))?;
+            write!(f, "RCode: {} ", self.palette.paint(Ink::Notable, names::dns::Rcode(dns.rcode)))?;
         } else {
             match (dns.ips.is_empty(), dns.cnames.is_empty()) {
                 (true, true) if dns.rrtypes.is_empty() => write!(f, "empty ")?,
@@ -135,9 +143,12 @@ impl<'a> Message<'a> {
         }
         write!(f, "TTL: {} (", dns.ttl)?;
         let mut source = dns.observation_source.chars();
-        if let Some(first) = source.next() {
-            let word = format!("{}{}", first.to_uppercase(), source.as_str());
-            write!(f, "{} ", Escaped(&word))?;
+        match source.next() {
+            Some(first) => {
+                let word = format!("{}{}", first.to_uppercase(), source.as_str());
+                write!(f, "{} ", Escaped(&word))?;
+            }
+            None => write!(f, "Query ")?,
         }
         write!(f, "{question})")?;
         match self.latency() {

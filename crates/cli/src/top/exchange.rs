@@ -73,8 +73,7 @@ impl<'a> Exchange<'a> {
         let facts = facts::of(flow).and_then(|facts| facts.l7).unwrap_or_default();
         let silent = facts.kafka.as_ref().is_some_and(|kafka| kafka.no_response);
         match L7FlowType::try_from(l7.r#type) {
-            Ok(L7FlowType::Response) => {}
-            _ if facts.ended => {}
+            Ok(L7FlowType::Response) if !is_interim(record, facts.ended) => {}
             Ok(L7FlowType::Request) if silent => {}
             _ => return None,
         }
@@ -87,7 +86,11 @@ impl<'a> Exchange<'a> {
                         Some(_) => Outcome::Error,
                         None => http_outcome(http, unanswered),
                     };
-                    let target = format!("/{}/{}", grpc.service, grpc.method);
+                    let target = match (grpc.service.as_str(), grpc.method.as_str()) {
+                        ("", "") => "(unknown)".to_owned(),
+                        ("", method) => format!("/{method}"),
+                        (service, method) => format!("/{service}/{method}"),
+                    };
                     (Protocol::Grpc, "GRPC".into(), target.into(), outcome)
                 }
                 None => {
@@ -124,6 +127,12 @@ impl<'a> Exchange<'a> {
             seen: if at_client { Seen::AtClient } else { Seen::AtServer },
         })
     }
+}
+
+/// An answer before the answer (RFC 9110 section 15.2), if another one can still come. A 101 is the last
+/// of its connection.
+fn is_interim(record: &Record, ended: bool) -> bool {
+    matches!(record, Record::Http(http) if matches!(http.code, 100 | 102..200)) && !ended
 }
 
 fn outcome(error: bool, ended: bool) -> Outcome {

@@ -1,15 +1,9 @@
 use fathom_api::fathom_v1::{FlowFacts, KafkaFacts};
 use fathom_api::flow::{Dns, Service};
-use messages::{Request, Response, Sample};
 
 use super::*;
-
-#[path = "../../tests/common/flows.rs"]
-#[allow(dead_code)]
-mod flows;
-#[path = "../../tests/common/messages.rs"]
-#[allow(dead_code)]
-mod messages;
+use crate::testing::flows;
+use crate::testing::messages::{self, Request, Response, Sample};
 
 /// `GET /x Good 5`
 fn of(flow: &Flow) -> Option<String> {
@@ -24,6 +18,9 @@ fn http_fails_by_its_status_and_by_silence() {
     assert_eq!(http(404), "GET /x ClientError 5");
     assert_eq!(http(503), "GET /x Error 5");
     assert_eq!(http(0), "GET /x Good 5");
+    assert_eq!(http(101), "GET /x Good 5");
+    let interim = messages::flow(0, Response, 5, messages::http(103, "GET", "/x"));
+    assert_eq!(of(&interim), None);
     let silent = messages::flow(0, Response, 0, messages::http(0, "GET", "/x"));
     let ended = messages::with(silent.clone(), L7Facts { ended: true, ..Default::default() });
     assert_eq!(of(&ended).unwrap(), "GET /x Unanswered -");

@@ -11,7 +11,7 @@ pub fn append(target: &str, fold_ids: bool, out: &mut String) {
         Some((scheme, rest)) if !scheme.contains('/') => rest.find('/').map_or("/", |at| &rest[at..]),
         _ => target,
     };
-    let end = path.floor_char_boundary(LONGEST);
+    let end = (0..=LONGEST.min(path.len())).rev().find(|at| path.is_char_boundary(*at)).unwrap_or(0);
     let (path, cut) = (&path[..end], end < path.len());
     match path {
         "" => out.push_str("(unknown)"),

@@ -78,7 +78,7 @@ impl Report<'_> {
         let other = self.routes.other().total(|numbers| numbers.count);
         if other > 0 {
             let text = format!(
-                "{} of more routes than {} are counted together as (other); --fold-ids makes fewer, --max-routes room",
+                "{} of routes beyond the first {} counted together as (other): --fold-ids makes fewer routes, --max-routes room",
                 counted(other, "exchange"),
                 grouped(self.max_routes.into()),
             );

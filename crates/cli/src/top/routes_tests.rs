@@ -1,15 +1,9 @@
 use fathom_api::flow::TrafficDirection;
 use fathom_api::flow::layer7::Record;
-use messages::{Response, dns, flow, grpc, http};
 
 use super::*;
-
-#[path = "../../tests/common/flows.rs"]
-#[allow(dead_code)]
-mod flows;
-#[path = "../../tests/common/messages.rs"]
-#[allow(dead_code)]
-mod messages;
+use crate::testing::flows;
+use crate::testing::messages::{Response, dns, flow, grpc, http};
 
 fn grouping() -> GroupingArgs {
     GroupingArgs { by_service: false, fold_ids: false, dns_by_name: false, max_routes: 1_000 }

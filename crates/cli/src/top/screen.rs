@@ -95,12 +95,13 @@ impl<W: Write> Drop for Screen<W> {
 mod tests {
     use super::*;
 
-    fn frames(in_place: bool, frames: &[(&[&str], Option<(usize, usize)>)]) -> String {
+    /// Frames as their lines and the width of the terminal.
+    fn frames<const N: usize>(in_place: bool, frames: [(&str, usize); N]) -> String {
         let mut out = Vec::new();
         let mut screen = Screen::new(&mut out, in_place);
-        for (lines, size) in frames {
-            let lines: Vec<String> = lines.iter().map(|line| line.to_string()).collect();
-            screen.show(&lines, *size).unwrap();
+        for (lines, width) in frames {
+            let lines: Vec<String> = lines.lines().map(str::to_owned).collect();
+            screen.show(&lines, Some((width, 24))).unwrap();
         }
         drop(screen);
         String::from_utf8(out).unwrap()
@@ -108,13 +109,12 @@ mod tests {
 
     #[test]
     fn a_file_gets_tables_with_a_blank_line_between() {
-        assert_eq!(frames(false, &[(&["A  ", "1"], None), (&["A", "2"], None)]), "A\n1\n\nA\n2\n");
+        assert_eq!(frames(false, [("A  \n1", 80), ("A\n2", 80)]), "A\n1\n\nA\n2\n");
     }
 
     #[test]
     fn a_terminal_is_drawn_over_and_gets_its_cursor_back() {
-        let size = Some((80, 24));
-        let text = frames(true, &[(&["A", "1"], size), (&["A"], size), (&["A"], Some((70, 24)))]);
+        let text = frames(true, [("A\n1", 80), ("A", 80), ("A", 70)]);
         let shown =
             text.replace("\x1b[?25l\x1b[?7l", "<").replace("\x1b[J\x1b[?7h", ">").replace("\x1b[K\r\n", "/");
         assert_eq!(shown, "<A/1/><\r\x1b[2AA/><\x1b[2J\x1b[HA/>\x1b[?25h");

@@ -11,7 +11,7 @@ use crate::terminal::quantity::{grouped, latency};
 /// Rows without a terminal's height and without `--limit`.
 const ROWS: usize = 20;
 /// Room that a route has at least, however narrow the terminal.
-const NARROWEST: usize = 16;
+const NARROWEST: usize = 8;
 const GAP: &str = "  ";
 
 /// A piece of text that is padded before it is painted: colours have no width.
@@ -82,7 +82,8 @@ fn row(report: &Report<'_>, by_service: bool, route: Option<&Route>, numbers: &W
     match route {
         Some(route) => {
             cells.push(cell(method(route)));
-            cells.push(cell(Escaped(&route.path).to_string()));
+            let path = if route.path.is_empty() { "-" } else { &route.path };
+            cells.push(cell(Escaped(path).to_string()));
         }
         None => cells.extend([cell(""), cell("(other)")]),
     }
@@ -129,6 +130,7 @@ fn columns(
             let text = shorten(text, widths[at]);
             let pad = " ".repeat(widths[at] - width(&text));
             let gap = if at == 0 { "" } else { GAP };
+            let ink = if text.is_empty() { Ink::Plain } else { ink };
             let painted = palette.paint(ink, text);
             line.push_str(&match at <= route {
                 true => format!("{gap}{painted}{pad}"),

@@ -159,6 +159,8 @@ fn drop_reason(reason: u8) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::l7::testing::get;
+    use crate::events::l7::{Join, Redaction};
     use crate::events::testing::{denial, event, flow_at};
     use prometheus_client::encoding::text::encode;
 
@@ -178,11 +180,15 @@ mod tests {
             counters.count(&flow_at(event(), 0));
         }
         counters.count(&flow_at(denial(), 0));
+        let mut message = flow_at(event(), 0);
+        Join::new(Redaction::default()).complete(&mut message, get(1).record().message);
+        counters.count(&message);
         metrics.lost(LostEventSource::PerfEventRingBuffer, 41);
         let text = text(&metrics);
         for line in [
             r#"hubble_flows_processed_total{protocol="TCP",type="Trace",subtype="to-stack",verdict="FORWARDED"} 3"#,
             r#"hubble_flows_processed_total{protocol="TCP",type="Drop",subtype="",verdict="DROPPED"} 1"#,
+            r#"hubble_flows_processed_total{protocol="HTTP",type="L7",subtype="HTTP",verdict="FORWARDED"} 1"#,
             r#"hubble_drop_total{reason="POLICY_DENIED",protocol="TCP"} 1"#,
             r#"hubble_lost_events_total{source="perf_event_ring_buffer"} 41"#,
             r#"hubble_lost_events_total{source="hubble_ring_buffer"} 0"#,

@@ -74,14 +74,22 @@ pub fn l7(message: &Message) -> L7<'_> {
             qtypes: dns.qtype.as_slice(),
             rrtypes: &dns.rrtypes,
         }),
-        Content::Kafka(request) => L7Record::Kafka(Kafka {
-            // Kafka's numbers are signed.
-            error_code: message.status().map(u16::cast_signed),
-            api_version: request.api_version.cast_signed(),
-            api_key: request.api_key,
-            correlation_id: head.exchange.cast_signed(),
-            topic: request.topics.first().map_or("", |topic| topic),
-        }),
+        Content::Kafka(request) => {
+            // Of a request whose record is not here the kernel may know this much.
+            let (api_key, api_version) = if message.has(l7_flag::UNMATCHED) {
+                (message.code(), head.version)
+            } else {
+                (Some(request.api_key), request.api_version)
+            };
+            L7Record::Kafka(Kafka {
+                // Kafka's numbers are signed.
+                error_code: message.status().map(u16::cast_signed),
+                api_version: api_version.cast_signed(),
+                api_key,
+                correlation_id: head.exchange.cast_signed(),
+                topic: request.topics.first().map_or("", |topic| topic),
+            })
+        }
     };
     let latency_ns = if head.kind == l7_type::RESPONSE { head.latency_ns } else { 0 };
     L7 { kind: head.kind.into(), latency_ns, record }

@@ -8,11 +8,12 @@ use fathom_api::observer::GetFlowsResponse;
 use fathom_api::observer::get_flows_response::ResponseTypes;
 use fathom_api::write::{Mask, flow_response};
 use fathom_bpf::abi::{L7Head, l7_flag, l7_text, l7_type};
+use proptest::prelude::*;
 use prost::Message as _;
 
 use crate::cluster::snapshot::Snapshot;
 use crate::events::Flow;
-use crate::events::l7::testing::{TextParts, Written, get, request, response, text};
+use crate::events::l7::testing::{self, TextParts, Written, get, request, response, text};
 use crate::events::l7::{Join, Redaction};
 use crate::events::testing::{enricher, event, snapshot};
 use crate::observer::node::{Node, NodeIdentity};
@@ -210,6 +211,11 @@ fn kafka_has_names_and_signed_numbers() {
     };
     assert_eq!((&*kafka.api_key, kafka.api_version, kafka.correlation_id), ("produce", 9, 5));
     assert_eq!((&*kafka.topic, kafka.error_code), ("orders", -1));
+    let [_, stray] = produce();
+    let Some(layer7::Record::Kafka(kafka)) = told(&[stray]).remove(0).l7.and_then(|l7| l7.record) else {
+        panic!("not Kafka")
+    };
+    assert_eq!((&*kafka.api_key, &*kafka.topic), ("", ""), "nothing is guessed");
     let facts = facts::of(&flows[1]).and_then(|facts| facts.l7).and_then(|l7| l7.kafka).expect("facts");
     assert_eq!((&*facts.client_id, facts.topics.len(), facts.topic_count), ("producer-1", 2, 2));
 }
@@ -272,7 +278,7 @@ fn filters_say_the_same_of_both_forms() {
     ];
     let hello = request(L7Head { proto: 5, ..Default::default() }, &[text(l7_text::SNI, "chat.example.org")]);
     let judged = fathom_bpf::abi::Event { flags: event().flags | fathom_bpf::abi::flag::POLICY, ..event() };
-    let other = crate::events::l7::testing::written(judged, *get(9).record().message.unwrap().head, &[]);
+    let other = testing::written(judged, *get(9).record().message.unwrap().head, &[]);
     let records: Vec<Written> =
         [exchange(), call(), lookup(), produce(), [hello, other]].into_iter().flatten().collect();
     let (flows, node) = (stored(&records, ""), node());
@@ -285,5 +291,65 @@ fn filters_say_the_same_of_both_forms() {
         let verdicts = filter.event_type.iter().any(|kind| kind.r#type == 5);
         assert_eq!(compact.contains(&true), !verdicts, "{filter:?}");
         assert!(compact.contains(&false), "{filter:?}");
+    }
+}
+
+fn any_head() -> impl Strategy<Value = L7Head> {
+    let small = || prop_oneof![0u16..4, any::<u16>()];
+    (0u8..9, 0u8..5, any::<u16>(), small(), small(), small(), 0u32..4, 0u8..11).prop_map(
+        |(proto, kind, flags, status, code, version, detail, method)| L7Head {
+            conn: 1,
+            exchange: 1,
+            proto,
+            kind,
+            flags,
+            status,
+            code,
+            version,
+            detail,
+            method,
+            messages: [u32::MAX; 2],
+            ..Default::default()
+        },
+    )
+}
+
+fn any_texts() -> impl Strategy<Value = Vec<(u8, u8, u32, Vec<u8>)>> {
+    let bytes = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..40),
+        "[a-z:/@?#. ,-]{0,40}".prop_map(String::into_bytes),
+        Just(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_vec()),
+    ];
+    proptest::collection::vec((0u8..17, 0u8..4, any::<u32>(), bytes), 0..8)
+}
+
+proptest! {
+    /// Whoever sends traffic writes these.
+    #[test]
+    fn whatever_a_record_holds_is_told_in_valid_words(
+        records in proptest::collection::vec((any_head(), any_texts(), any::<bool>()), 1..6),
+        redacted: bool,
+    ) {
+        let written: Vec<Written> = records.iter().map(|(head, texts, answers)| {
+            let texts: Vec<TextParts<'_>> =
+                texts.iter().map(|(kind, flags, number, bytes)| (*kind, *flags, *number, &bytes[..])).collect();
+            let event = if *answers { *response(*head, &[]).record().event } else { event() };
+            testing::written(event, *head, &texts)
+        }).collect();
+        let node = node();
+        let what = if redacted { "url-query,user-info,headers:a" } else { "" };
+        for flow in stored(&written, what) {
+            let full = decoded(&flow, &node);
+            let mut line = Vec::new();
+            fathom_api::json::append("flow.Flow", &full.encode_to_vec(), &mut line).expect("prints");
+            let bare = summary(&full).to_owned() + &format!("{:?}", full.l7);
+            prop_assert!(!bare.contains(char::is_control), "{bare:?}");
+            if let Some(layer7::Record::Http(http)) = full.l7.as_ref().and_then(|l7| l7.record.as_ref()) {
+                prop_assert!(http.url.is_empty() || http.url.contains("://"), "{}", http.url);
+                let authority = http.url.split_once("://").map_or("", |(_, rest)| rest);
+                let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+                prop_assert!(!redacted || !authority.contains('@'), "{}", http.url);
+            }
+        }
     }
 }

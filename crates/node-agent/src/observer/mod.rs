@@ -1,6 +1,7 @@
 //! Data out: the store's flows as the Observer API tells them, and the agent's own questions.
 //!
-//! [`service`] answers; a GetFlows answer is [`plan`] → [`stream`] → [`view`].
+//! [`service`] answers; a GetFlows answer is [`plan`] → [`stream`] → [`view`], with `message` for flows that
+//! are messages of an application protocol and not packets.
 //!
 //! What GetFlows means here, beyond the words of the contract:
 //! - `number` counts flows that match: the newest ones, or with `first` the oldest, within `since` and

@@ -12,8 +12,8 @@ use fathom_api::observer::get_flows_response::ResponseTypes;
 use fathom_api::observer::observer_client::ObserverClient;
 use fathom_api::observer::{GetFlowsRequest, GetFlowsResponse};
 use fathom_api::serve::Listeners;
-use fathom_bpf::abi::{self, Event};
-use fathom_bpf::decode::Record;
+use fathom_bpf::abi::{self, Event, L7Head};
+use fathom_bpf::decode::{Record, decode};
 use fathom_node_agent::cluster::snapshot::{Device, EndpointInfo, RuleInfo, RuleRef, ServiceInfo, Snapshot};
 use fathom_node_agent::events::StoreSize;
 use fathom_node_agent::events::clock::{WallClock, boot_ns};
@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint as Dial};
+use zerocopy::IntoBytes as _;
 
 /// No call of these tests takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -113,8 +114,10 @@ impl Agent {
         for mut event in events {
             let drops = event.trigger & abi::TRIGGER_LANE_DROPS != 0;
             self.kernel.set(|counts| {
+                // Messages on the same lane have numbers of their own.
+                let messages = if drops { 0 } else { counts.l7.emitted };
                 let lane = if drops { &mut counts.drops } else { &mut counts.events };
-                event.seq = lane.taken as u32;
+                event.seq = (lane.taken - messages) as u32;
                 lane.taken += 1;
                 lane.emitted = lane.taken + lane.lost;
                 counts.packets_reported += 1;
@@ -122,6 +125,22 @@ impl Agent {
             });
             self.intake.take(Record { event: &event, message: None });
         }
+        self.intake.publish();
+    }
+
+    /// Takes one record of a message in and publishes it; the kernel's books agree.
+    pub fn take_message(&mut self, event: Event, head: L7Head, texts: &[(u8, &str)]) {
+        let mut event = event;
+        self.kernel.set(|counts| {
+            event.seq = counts.l7.emitted as u32;
+            counts.events.taken += 1;
+            counts.events.emitted += 1;
+            counts.other_records += 1;
+            counts.l7.emitted += 1;
+        });
+        let words = message(event, head, texts);
+        self.intake.begin_batch();
+        self.intake.take(decode(words.as_bytes()).unwrap());
         self.intake.publish();
     }
 
@@ -172,6 +191,37 @@ impl Answer {
 
     pub fn trailer(&self, name: &str) -> Option<&str> {
         self.trailers.as_ref()?.get(name)?.to_str().ok()
+    }
+}
+
+/// The bytes of a message's record, aligned as in a ring.
+fn message(event: Event, head: L7Head, texts: &[(u8, &str)]) -> Vec<u64> {
+    let mut tail = L7Head { texts: texts.len() as u8, ..head }.as_bytes().to_vec();
+    for (kind, text) in texts {
+        tail.extend([*kind, 0, text.len() as u8, 0, 0, 0, 0, 0]);
+        tail.extend(text.as_bytes());
+        tail.resize(tail.len().next_multiple_of(8), 0);
+    }
+    let len = size_of::<Event>() + tail.len();
+    let event = Event { kind: abi::kind::L7, len: len as u16, ..event };
+    let mut words = vec![0u64; len / 8];
+    words.as_mut_bytes()[..size_of::<Event>()].copy_from_slice(event.as_bytes());
+    words.as_mut_bytes()[size_of::<Event>()..].copy_from_slice(&tail);
+    words
+}
+
+/// The way back of an event.
+pub fn back(event: Event) -> Event {
+    Event {
+        saddr: event.daddr,
+        daddr: event.saddr,
+        sport_be: event.dport_be,
+        dport_be: event.sport_be,
+        src_identity: event.dst_identity,
+        dst_identity: event.src_identity,
+        direction: abi::direction::INGRESS,
+        flags: event.flags | abi::flag::REPLY,
+        ..event
     }
 }
 

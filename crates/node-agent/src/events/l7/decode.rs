@@ -16,10 +16,12 @@ pub fn http_request(event: &Event, message: &decode::Message<'_>, redaction: &Re
     let head = message.head;
     let has = |flag| head.flags & flag != 0;
     let (target, host) = (message.text(l7_text::PATH), message.text(l7_text::HOST));
+    let is_cut = |text: Option<Text<'_>>| text.is_some_and(|t| t.flags & l7_text_flag::TRUNCATED != 0);
     let parts = Target {
         target: target.map(|text| text.bytes),
-        truncated: target.is_some_and(|text| text.flags & l7_text_flag::TRUNCATED != 0),
+        truncated: is_cut(target),
         host: host.map(|text| text.bytes).filter(|bytes| !bytes.is_empty()),
+        host_truncated: is_cut(host),
         host_unknown: host.is_none() && has(l7_flag::UNKNOWN),
         connect: head.method == l7_method::CONNECT,
         server: SocketAddr::new(event.destination(), event.dport()),
@@ -62,7 +64,7 @@ pub fn headers(message: &decode::Message<'_>, redaction: &Redaction) -> Box<[(Bo
 
 fn header(text: &Text<'_>, redaction: &Redaction) -> (Box<str>, Box<str>) {
     let at = text.bytes.iter().position(|byte| *byte == b':').unwrap_or(text.bytes.len());
-    let name = printable(&text.bytes[..at]);
+    let name: Box<str> = printable(&text.bytes[..at]).to_ascii_lowercase().into();
     let value = text.bytes.get(at + 1..).unwrap_or_default().trim_ascii();
     let value = if redaction.hides(&name) { REDACTED.into() } else { printable(value) };
     (name, value)

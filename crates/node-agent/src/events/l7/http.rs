@@ -14,6 +14,7 @@ pub struct Target<'a> {
     pub truncated: bool,
     /// Host or :authority.
     pub host: Option<&'a [u8]>,
+    pub host_truncated: bool,
     /// The host was there and can't be known.
     pub host_unknown: bool,
     /// CONNECT: the target is an authority.
@@ -43,7 +44,7 @@ pub fn url(parts: &Target<'_>, redaction: &Redaction) -> (Box<str>, usize) {
         None => {
             out.push_str("http://");
             match parts.host {
-                Some(host) => push_authority(&mut out, host, false, redaction),
+                Some(host) => push_authority(&mut out, host, parts.host_truncated, redaction),
                 None if parts.host_unknown => {}
                 None => push_server(&mut out, parts.server),
             }
@@ -100,6 +101,7 @@ mod tests {
             target: Some(target.as_bytes()),
             truncated: false,
             host: (!host.is_empty()).then_some(host.as_bytes()),
+            host_truncated: false,
             host_unknown: false,
             connect: false,
             server: "10.0.0.9:8080".parse().unwrap(),
@@ -148,6 +150,8 @@ mod tests {
         assert_eq!(redacted(&parts("/", "me:secret@chat")), "http://chat/");
         let cut = Target { truncated: true, ..parts("http://me:secre", "") };
         assert_eq!(redacted(&cut), "http://REDACTED", "the rest may have been @host");
+        let cut = Target { host_truncated: true, ..parts("/x", "me:secre") };
+        assert_eq!(redacted(&cut), "http://REDACTED/x");
         let connect = Target { connect: true, ..parts("me:secret@db.org:443", "") };
         assert_eq!(redacted(&connect), "http://db.org:443");
     }

@@ -15,7 +15,7 @@ use super::names::Names;
 use super::pairs::{Asked, Pairs};
 use super::redact::Redaction;
 use super::text::host_name;
-use crate::events::flow::{self, Flow};
+use crate::events::flow::{self, Flow, ServiceEnd};
 
 /// Requests that wait for their response.
 const PAIRS: usize = 16_384;
@@ -86,10 +86,23 @@ impl Join {
     }
 
     fn names_of(&mut self, flow: &mut Flow) {
-        let event = &flow.event;
-        if event.family != 0 && !self.names.is_empty() {
-            (flow.source_names, flow.destination_names) =
-                self.names.of(event.saddr, event.daddr, event.time_ns);
+        let Event { saddr, daddr, time_ns, family, .. } = flow.event;
+        if family == 0 || self.names.is_empty() {
+            return;
+        }
+        (flow.source_names, flow.destination_names) = self.names.of(saddr, daddr, time_ns);
+        if flow.frontend == [0; 16] {
+            return;
+        }
+        // A client looks up the service's address, not that of the backend it gets.
+        let (place, asked) = match flow.service_end {
+            ServiceEnd::Destination => {
+                (&mut flow.destination_names, self.names.of(saddr, flow.frontend, time_ns).1)
+            }
+            ServiceEnd::Source => (&mut flow.source_names, self.names.of(flow.frontend, daddr, time_ns).0),
+        };
+        if asked.is_some() {
+            *place = asked;
         }
     }
 
@@ -113,7 +126,11 @@ impl Join {
             // A newer kernel object's: the flow is a packet's, with nothing beyond.
             _ => return,
         };
-        flow.payload = Some(Arc::new(Payload::Message(Message { head: *message.head, content })));
+        let mut head = *message.head;
+        if !self.is_matched(&content, head.kind) {
+            head.flags |= l7_flag::UNMATCHED;
+        }
+        flow.payload = Some(Arc::new(Payload::Message(Message { head, content })));
     }
 
     fn http(&mut self, event: &Event, message: &decode::Message<'_>) -> Content {
@@ -139,9 +156,17 @@ impl Join {
         }
         match self.answered(message) {
             Some(Asked::Kafka(request)) => request,
-            // The kernel may know what was asked although its record was lost.
-            _ if message.head.flags & l7_flag::CODE != 0 => Arc::new(read::kafka_request(message)),
             _ => Arc::clone(&self.no_kafka_request),
+        }
+    }
+
+    /// Whether what the message answers is known, as far as it answers something.
+    fn is_matched(&self, content: &Content, kind: u8) -> bool {
+        match content {
+            _ if kind == l7_type::REQUEST => true,
+            Content::Http { request, .. } => !Arc::ptr_eq(request, &self.no_request),
+            Content::Kafka(request) => !Arc::ptr_eq(request, &self.no_kafka_request),
+            Content::Dns(_) => true,
         }
     }
 
@@ -154,7 +179,9 @@ impl Join {
     /// The request of a response or sample. It stays while more about it may come.
     fn answered(&mut self, message: &decode::Message<'_>) -> Option<Asked> {
         let key = (message.head.conn, message.head.exchange);
-        let interim = (100..200).contains(&message.head.status) && message.head.flags & l7_flag::ENDED == 0;
+        let interim = (100..200).contains(&message.head.status)
+            && message.head.flags & l7_flag::ENDED == 0
+            && message.head.proto != l7_protocol::WEBSOCKET;
         if message.head.kind == l7_type::RESPONSE && !interim {
             self.pairs.remove(&key)
         } else {

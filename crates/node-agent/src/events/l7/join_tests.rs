@@ -2,7 +2,7 @@ use fathom_bpf::abi::{L7Head, l7_text_flag, trigger};
 
 use super::super::testing::*;
 use super::*;
-use crate::events::testing::{LOCAL, OUTSIDE, REMOTE, address, enricher, event, snapshot};
+use crate::events::testing::{FRONTEND, LOCAL, OUTSIDE, REMOTE, address, enricher, event, snapshot};
 
 struct Rig {
     join: Join,
@@ -58,7 +58,10 @@ fn a_response_repeats_what_its_request_said() {
         panic!("HTTP")
     };
     assert!(Arc::ptr_eq(one, other), "shared, not copied");
-    assert_eq!(url(&rig.take(&ok(1))), "", "one request has one response");
+    assert!(!answer.has(l7_flag::UNMATCHED));
+    let stray = rig.take(&ok(1));
+    assert_eq!(url(&stray), "", "one request has one response");
+    assert!(stray.message().is_some_and(|message| message.has(l7_flag::UNMATCHED)));
     assert_eq!(rig.join.sizes().pairs, 0);
 }
 
@@ -147,6 +150,23 @@ fn answers_name_the_addresses_of_later_flows_of_who_asked() {
     let other = Event { saddr: address(REMOTE), ..to_outside(89) };
     assert_eq!(rig.packet(other).destination_names, None, "another pod did not ask");
     assert_eq!(rig.packet(to_outside(90)).destination_names, None);
+}
+
+#[test]
+fn a_service_s_name_shows_on_flows_to_its_backends() {
+    let mut rig = Rig::new();
+    let (frontend, names_of_it) = (address(FRONTEND), ["database.shop.svc".into()]);
+    rig.join.names().learn(address(LOCAL), frontend, &names_of_it, Duration::from_secs(60), 0);
+    let through = Event { service_id: 5, frontend_port_be: [0, 80], ..event() };
+    assert_eq!(names(&rig.packet(through).destination_names), ["database.shop.svc"]);
+    let back = Event {
+        saddr: through.daddr,
+        daddr: through.saddr,
+        flags: abi::flag::REPLY | abi::flag::REPLY_KNOWN,
+        ..through
+    };
+    assert_eq!(names(&rig.packet(back).source_names), ["database.shop.svc"]);
+    assert_eq!(rig.packet(event()).destination_names, None, "the backend itself was not asked for");
 }
 
 #[test]

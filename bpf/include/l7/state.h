@@ -43,6 +43,7 @@
 #define L7D_LOST    (1 << 1) /* bytes were missed: the thread is looked for at segments' beginnings */
 #define L7D_LONG    (1 << 2) /* in a line longer than is kept */
 #define L7D_DRAFT   (1 << 3) /* the record begun is in l7_splits */
+#define L7D_BODY    (1 << 4) /* `next` is behind a body that may still be coming */
 
 struct l7_http1_dir {
 	__u64 length;   /* of the body, by its Content-Length */

@@ -4,8 +4,8 @@
  *
  *	seen before   passed over, or as much of it as was
  *	in its turn   read
- *	too early     inside a body: what is missing is body as well, go on behind it;
- *	              else kept, L7_HELD segments per direction, until its turn comes
+ *	too early     kept, L7_HELD segments per direction, until its turn comes
+ *	a body        counts as seen from its first byte on
  *
  * More early segments than are kept mean that bytes were missed: the thread is lost,
  * counted, and taken up at the next segment that begins a message.
@@ -272,6 +272,32 @@ static __always_inline void l7_lose(struct l7_dir *d)
 #define L7_READ 1 /* there is something to read */
 #define L7_PASS 0
 
+#define L7_LEAP (1U << 30) /* sequence numbers can tell no more than twice as much apart */
+
+/*
+ * Goes on behind a body, as far as sequence numbers reach: what lies before counts
+ * as seen. So packets of a body change nothing, in whatever order they come and on
+ * whatever CPU; and one that is missed there isn't missed.
+ */
+static __always_inline void l7_leap(struct l7_dir *d)
+{
+	__u32 step = d->skip > L7_LEAP ? L7_LEAP : d->skip;
+
+	if (!d->skip || d->skip == L7_SKIP_ALL)
+		return;
+	d->next += step;
+	d->skip -= step;
+	d->flags |= L7D_BODY;
+}
+
+/* Takes away what was seen of a segment. */
+static __always_inline void l7_trim(struct l7_work *w, __u32 seen)
+{
+	w->off += seen;
+	w->len -= seen;
+	w->seq += seen;
+}
+
 /* Which part of the segment is to be read; trims what was seen, holds what is early. */
 static __noinline int l7_sequence(struct __sk_buff *skb, struct l7_work *w, struct l7_dir *d)
 {
@@ -281,49 +307,34 @@ static __noinline int l7_sequence(struct __sk_buff *skb, struct l7_work *w, stru
 		d->flags |= L7D_STARTED;
 		d->next = w->seq;
 	}
+	if (d->skip == L7_SKIP_ALL)
+		return L7_PASS;
 	ahead = w->seq - d->next;
-	if (ahead < 0) {
-		__u32 seen = -ahead;
-
-		ledger_count(LEDGER_L7_REPEATED);
-		if (seen >= w->len)
+	if (ahead > 0) {
+		if (l7_hold(skb))
 			return L7_PASS;
-		w->off += seen;
-		w->len -= seen;
-		w->seq += seen;
-	} else if (ahead > 0) {
-		if (d->skip == L7_SKIP_ALL) {
-			d->next = w->seq;
-		} else if (d->skip >= (__u32)ahead) {
-			d->skip -= (__u32)ahead;
-			d->next = w->seq;
-		} else {
-			if (l7_hold(skb))
-				return L7_PASS;
-			l7_lose(d);
-			d->next = w->seq;
-		}
+		l7_lose(d);
+		d->next = w->seq;
+		return L7_READ;
 	}
+	if (ahead < 0) {
+		if (!(d->flags & L7D_BODY))
+			ledger_count(LEDGER_L7_REPEATED);
+		if ((__u32)-ahead >= w->len)
+			return L7_PASS;
+		l7_trim(w, -ahead);
+	}
+	d->flags &= ~L7D_BODY;
+	if (!d->skip)
+		return L7_READ;
+	/* A body so long that one leap didn't take it. */
+	l7_leap(d);
+	ahead = d->next - w->seq;
+	if ((__u32)ahead >= w->len)
+		return L7_PASS;
+	l7_trim(w, ahead);
+	d->flags &= ~L7D_BODY;
 	return L7_READ;
-}
-
-/* Passes over what belongs to a body; says whether anything is left. */
-static __always_inline int l7_pass_body(struct l7_work *w, struct l7_dir *d)
-{
-	__u64 skip = d->skip;
-
-	if (!skip)
-		return 1;
-	if (skip == L7_SKIP_ALL)
-		return 0;
-	if (skip >= w->len) {
-		d->skip = skip - w->len;
-		return 0;
-	}
-	d->skip = 0;
-	w->off += (__u32)skip;
-	w->len -= (__u32)skip;
-	return 1;
 }
 
 /* The parser of a protocol; comes back only if there is none. */
@@ -436,8 +447,6 @@ static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
 
 	/* After the parsers the whole segment counts as taken. */
 	d->next = w->seq + w->len;
-	if (!l7_pass_body(w, d))
-		return L7_DONE;
 	l7_take(w, conn, d);
 	if (!l7_load(skb)) {
 		l7_lose(d);
@@ -498,6 +507,7 @@ static __always_inline struct l7_dir *l7_put_back(struct l7_work *w)
 		return NULL;
 	d = &conn->dir[w->index & 1];
 	*d = w->d;
+	l7_leap(d);
 	return d;
 }
 

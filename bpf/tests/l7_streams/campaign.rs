@@ -206,8 +206,7 @@ impl Campaign {
             let mut plan = Plan::random(random);
             if random.one_in(2) {
                 plan.joined = Some(Side::BOTH.map(|side| random.below(dialogue.len(side) + 1)));
-                // A response of Kafka's may look like a request: it takes its client to tell.
-                plan.server_first = self.protocol.name != "kafka" && random.one_in(2);
+                plan.server_first = random.one_in(2);
             } else {
                 plan.losses = *random.pick(&[3, 10, 30]);
             }

@@ -418,13 +418,13 @@ FATHOM_STEP h1_response(struct __sk_buff *skb)
 		w->split.record.head.flags |= L7_F_UNMATCHED;
 		ledger_count(LEDGER_L7_UNMATCHED);
 	}
-	l7_record_joined(w);
-	l7_first_response(w);
 	if (x && status == 101 && d->http1.upgrade == H1_UPGRADE_H2C) {
 		/* Answered on stream 1 (RFC 7540 section 3.2): that is the response. */
 		h1_to_stream(w, x);
 		return h1_switch(w, L7_HTTP2);
 	}
+	l7_record_joined(w);
+	l7_first_response(w);
 	if (x)
 		l7_exchange_drop(x);
 	tunnel = method == METHOD_CONNECT && status < 300;

@@ -1,0 +1,17 @@
+//! Software that nobody here wrote talks in the lab's pods, and every request that its own logs and counts
+//! name is told once, with the right fields. Root only; `ci/bootstrap --software` installs what talks.
+//!
+//! `FATHOM_SOFTWARE_TIMES=20` makes it longer: so many times the requests.
+
+#![forbid(unsafe_code)]
+
+mod books;
+mod http1;
+mod http1_python;
+mod log;
+mod message;
+mod nginx;
+mod program;
+mod site;
+#[path = "../support/mod.rs"]
+mod support;

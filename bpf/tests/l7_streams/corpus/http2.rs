@@ -168,6 +168,21 @@ fn blocks() -> Vec<Talk> {
         .write(Side::Server, &frame(DATA, PADDED | END_STREAM, 1, &[3, b'o', b'k', 0, 0, 0]));
     all.push(talk.get(3, "/next").ok(3, true));
 
+    // Wherever the window ends that a long segment is read through.
+    for before in (1400..1500).step_by(10) {
+        let mut talk =
+            Talk::new("a field in two frames at the window's end", PLAIN).call(1, "/shop.Files/Put");
+        let block = talk.block(Side::Client, &pairs);
+        let (first, rest) = block.split_at(block.len() - 12);
+        let frames = [
+            frame(DATA, 0, 1, &vec![0; before]),
+            frame(HEADERS, END_STREAM, 3, first),
+            frame(CONTINUATION, END_HEADERS, 3, rest),
+            frame(DATA, END_STREAM, 1, &[0; 200]),
+        ];
+        all.push(talk.write(Side::Client, &frames.concat()).ok(3, true).begun(1).done(1, "0"));
+    }
+
     for len in [100, 126, 127, 128, 255, 256, 257, 1000, 3000] {
         for (name, style) in [("Huffman", BEST), ("plain", PLAIN)] {
             let path = format!("/{}", "p".repeat(len - 1));

@@ -12,7 +12,7 @@ use crate::dialogue::Dialogue;
 use crate::generate::kafka::{answer, encoded, encoded_response, request};
 
 fn tcp(name: &str) -> Dialogue {
-    Dialogue::tcp(format!("Kafka: {name}"), 9092)
+    Dialogue::tcp(format!("Kafka: {name}"), 9092).with_decoys()
 }
 
 const CLIENT: Option<&str> = Some("rdkafka");

@@ -225,7 +225,9 @@ pub fn dialogue(random: &mut Random) -> Dialogue {
         1 => Some(exact_word(random, 300)),
         _ => Some(word(random, 30)),
     };
-    let mut correlation = if random.one_in(3) { random.next() as i32 } else { 0 };
+    let mut correlation = if random.one_in(2) { random.next() as i32 } else { 0 };
+    // Who sees no request before it takes a response with such a number for one.
+    dialogue.decoys = correlation == 0;
     let mut waiting: Vec<Vec<u8>> = Vec::new();
     for _ in 0..1 + random.below(8) {
         let (asked, answer) = exchange(random, correlation, client.as_deref());

@@ -30,7 +30,7 @@ lint: ## formatting, clippy, boundaries between the rooms
 	ci/lint
 
 # Built as the benchmarks themselves build it, so that nothing is built twice.
-BENCHES := --bench datapath --bench ingest --bench get_flows --bench relay
+BENCHES := --bench datapath --bench messages --bench ingest --bench get_flows --bench relay
 
 bench: ## the benchmarks of SPECIFICATION.md, five to ten minutes (root); ARGS="--quick", "--json", "--only traffic"
 	@ci/bootstrap --extras

@@ -13,7 +13,7 @@ pub const SERVERS: [&str; 3] = ["server-0", "server-1", "server-2"];
 pub const CLIENT: &str = "client";
 pub const NODE: &str = "node-a";
 
-/// Selects the servers and allows the client, these ports: every new connection is judged.
+/// Selects the servers and allows the client, four ports: every new connection is judged.
 const POLICY: &str = "apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: clients-only, namespace: default}
@@ -22,7 +22,7 @@ spec:
   policyTypes: [Ingress]
   ingress:
     - from: [{podSelector: {matchLabels: {app: client}}}]
-      ports: [{protocol: TCP, port: 8080}, {protocol: TCP, port: 8081}, {protocol: TCP, port: 8082}]
+      ports: [{protocol: TCP, port: 8080, endPort: 8083}]
 ";
 
 /// A node with three servers, a client, a service and a policy.

@@ -9,12 +9,14 @@ use fathom_lab::{Lab, Where, machine};
 use crate::cli::Effort;
 use crate::stage::{self, CLIENT, SERVERS};
 
-/// HTTP/1 is served here, HTTP/2 without TLS there; the policy allows both.
+/// HTTP/1 is served here, HTTP/2 without TLS there, by nginx and by nghttpd; the policy allows them.
 const HTTP1: u16 = 8081;
 const HTTP2: u16 = 8082;
+const NGHTTPD: u16 = 8083;
 
 /// What is needed, and the Debian package it comes in.
-const PROGRAMS: [(&str, &str); 3] = [("nginx", "nginx-light"), ("wrk", "wrk"), ("h2load", "nghttp2-client")];
+const PROGRAMS: [(&str, &str); 4] =
+    [("nginx", "nginx-light"), ("nghttpd", "nghttp2-server"), ("wrk", "wrk"), ("h2load", "nghttp2-client")];
 
 /// Requests a load generator had answered, and how many a second that was.
 #[derive(Debug, Clone, Copy)]
@@ -39,10 +41,10 @@ fn word(name: &str) -> Result<String> {
     Ok(find(name).with_context(|| format!("{name} is missing"))?.display().to_string())
 }
 
-/// Starts nginx in the first server's pod, on the CPU of all that is measured; it goes with the lab.
+/// Starts nginx and nghttpd in the first server's pod, on the CPU of all that is measured; they go with the lab.
 ///
 /// # Errors
-/// When it does not answer.
+/// When one does not answer.
 pub fn serve(lab: &Lab) -> Result<()> {
     let home = lab.layout().dir.join("web");
     let files = home.join("files");
@@ -54,13 +56,19 @@ pub fn serve(lab: &Lab) -> Result<()> {
     write(&files.join("index.html"), &"x".repeat(612))?;
     let config = home.join("nginx.conf");
     write(&config, &configuration(&home.display().to_string()))?;
-    let (nginx, config) = (word("nginx")?, config.display().to_string());
-    let line = ["-c", stage::CPU, &nginx, "-c", &config];
-    let process = lab.start_program(SERVERS[0], "web", Path::new("/usr/bin/taskset"), &line)?;
-    for port in [HTTP1, HTTP2] {
-        let target = address(lab, port)?;
-        machine::wait::until("nginx to accept connections", Duration::from_secs(10), || {
-            ensure!(process.id.alive(), "nginx died: {}", process.tail(10));
+    let (config, files) = (config.display().to_string(), files.display().to_string());
+    start(lab, &["nginx", "-c", &config], &[HTTP1, HTTP2])?;
+    start(lab, &["nghttpd", "--no-tls", "-n1", "-d", &files, &NGHTTPD.to_string()], &[NGHTTPD])
+}
+
+fn start(lab: &Lab, line: &[&str], ports: &[u16]) -> Result<()> {
+    let (name, program) = (line[0], word(line[0])?);
+    let line = [&["-c", stage::CPU, &program], &line[1..]].concat();
+    let process = lab.start_program(SERVERS[0], name, Path::new(&word("taskset")?), &line)?;
+    for port in ports {
+        let target = address(lab, *port)?;
+        machine::wait::until(&format!("{name} to accept connections"), Duration::from_secs(10), || {
+            ensure!(process.id.alive(), "{name} died: {}", process.tail(10));
             let probe = lab.probe(CLIENT, Where::Inside, &["connect", &target, "--timeout", "200"])?;
             Ok(if probe.success { Ok(()) } else { Err(probe.stderr) })
         })?;
@@ -115,12 +123,25 @@ pub fn http1(lab: &Lab, _: Effort) -> Result<Answered> {
     Ok(Answered { count, per_second })
 }
 
-/// HTTP/2: a hundred requests per connection at a time.
+/// HTTP/2: a hundred requests per connection at a time. What nginx says of a page it says in full each time,
+/// in Huffman's code.
 ///
 /// # Errors
 /// When h2load fails, or a request.
 pub fn http2(lab: &Lab, effort: Effort) -> Result<Answered> {
-    let url = format!("http://{}/", address(lab, HTTP2)?);
+    h2load(lab, HTTP2, effort)
+}
+
+/// The same of nghttpd, which says most of it by numbers of the connection's table.
+///
+/// # Errors
+/// As [`http2`].
+pub fn http2_nghttpd(lab: &Lab, effort: Effort) -> Result<Answered> {
+    h2load(lab, NGHTTPD, effort)
+}
+
+fn h2load(lab: &Lab, port: u16, effort: Effort) -> Result<Answered> {
+    let url = format!("http://{}/index.html", address(lab, port)?);
     let requests = effort.of("20000", "40000");
     let said = run(lab, &[&word("h2load")?, "-t1", "-c4", "-m100", "-n", requests, &url])?;
     let count = before(&said, "2xx,").with_context(|| format!("h2load counted nothing: {said}"))?;

@@ -391,7 +391,7 @@ FATHOM_STEP h2_data(struct __sk_buff *skb)
 }
 
 /* The end of a field that the end of a fragment cut through comes back before what follows. */
-FATHOM_STEP h2_unstash(void)
+FATHOM_STEP h2_unstash(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
 	struct l7_split_key key = {};
@@ -400,6 +400,8 @@ FATHOM_STEP h2_unstash(void)
 
 	if (!w)
 		return L7_LOST;
+	/* First: a load after it would not know that these bytes are of no packet. */
+	l7_refill(skb);
 	stash = w->d.http2.stash;
 	key.conn = w->conn;
 	key.index = w->ct_index | 2;
@@ -452,7 +454,7 @@ FATHOM_STEP h2_head(struct __sk_buff *skb)
 		return h->frame ? L7_NEXT : h2_data(skb);
 	}
 	w->d.state = H2_FIELDS;
-	if (h->stash && h2_unstash())
+	if (h->stash && h2_unstash(skb))
 		return L7_LOST;
 	return h->frame ? L7_NEXT : h2_fragment_end(skb);
 }

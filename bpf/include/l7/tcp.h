@@ -83,7 +83,8 @@ FATHOM_STEP l7_hold(struct __sk_buff *skb)
 		else if (d->held_seq[i] == w->seq && d->held_len[i] >= w->len)
 			return 1;
 	}
-	if (slot == L7_HELD)
+	/* One that can't be kept whole is a gap, and said to be. */
+	if (slot == L7_HELD || w->len > L7_EARLY)
 		return 0;
 	key.conn = conn->id;
 	key.index = w->ct_index;
@@ -93,7 +94,7 @@ FATHOM_STEP l7_hold(struct __sk_buff *skb)
 	kept = bpf_map_lookup_elem(&l7_held, &key);
 	if (!kept)
 		return 0;
-	size = w->len > L7_EARLY ? L7_EARLY : w->len;
+	size = w->len;
 	L7_LENGTH(size, L7_EARLY);
 	if (bpf_skb_load_bytes(skb, w->off, kept, size))
 		return 0;
@@ -520,8 +521,11 @@ static __always_inline void l7_segment_end(struct __sk_buff *skb, struct l7_work
 {
 	struct l7_conn *conn;
 
-	if (d->held && l7_unhold(0))
+	if (d->held && l7_unhold(0)) {
 		bpf_tail_call(skb, &l7_programs, L7_PROG_TCP);
+		/* More tail calls than the kernel makes: the held segment is lost. */
+		l7_lose(d);
+	}
 	if (!w->over)
 		return;
 	conn = l7_conn_of(w);

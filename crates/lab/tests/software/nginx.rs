@@ -95,7 +95,10 @@ impl Nginx<'_> {
             // A URL's path begins with a slash, where a request for the whole server has none.
             let path = if path == "*" { "/*" } else { path };
             let told = format!("{method} http://{host}{path} {protocol} {status}");
-            connections.entry(client).or_default().push(((connection.parse().unwrap(), nth.parse().unwrap()), told));
+            connections
+                .entry(client)
+                .or_default()
+                .push(((connection.parse().unwrap(), nth.parse().unwrap()), told));
         }
         let ordered = |mut lines: Vec<((usize, usize), String)>| {
             lines.sort();

@@ -8,6 +8,7 @@
 mod books;
 mod http1;
 mod http1_python;
+mod http2;
 mod log;
 mod message;
 mod nginx;

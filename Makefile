@@ -21,7 +21,7 @@ demo-down: ## removes every trace of the demo
 	@test ! -x target/debug/fathom-lab || target/debug/fathom-lab demo down
 
 test: ## every test: units, packet tables, namespaces, lab scenarios (root)
-	@ci/bootstrap
+	@ci/bootstrap --software
 	cargo build --workspace --bins
 	cargo test --workspace
 

@@ -1,38 +1,8 @@
 //! HTTP/1: nginx and Python's http.server; curl and wrk.
 
-use crate::books::{Books, Page};
-use crate::log::{self, Log};
-use crate::nginx::{self, HTTP1, Nginx};
+use crate::nginx::{self, HTTP1, against_nginx};
 use crate::program::{times, word};
-use crate::site::{FAR, NEAR, Site, site};
-
-/// Runs a client in a pod beside the server and in one on another node, and has the books of every node
-/// that tells of it compared with the server's log.
-fn both_placements(site: &Site, nginx: &Nginx<'_>, under_way: usize, client: impl Fn(&str)) {
-    for (place, nodes) in [(NEAR, &["node-a"][..]), (FAR, &["node-a", "node-b"][..])] {
-        let books: Vec<Books> = ["node-a", "node-b"].map(|node| Books::open(site.lab, node)).into();
-        client(place);
-        let address = site.address(place);
-        let logged =
-            || -> Log { nginx.logged().into_iter().filter(|(client, _)| client.ip() == address).collect() };
-        for book in books {
-            let told_here = nodes.contains(&book.node());
-            let due = |requests| {
-                // The server writes its log after it has answered.
-                let logged = logged();
-                let (count, tails) = (log::count(&logged) as u64, (under_way * logged.len()) as u64);
-                count > 0 && (count..=count + tails).contains(&requests)
-            };
-            let page = book.close(place, |counts| !told_here || due(counts.get("requests")));
-            page.is_complete();
-            if told_here {
-                log::same(&page.node, &logged(), &log::told(&page, HTTP1), under_way);
-            } else {
-                assert!(page.messages.is_empty(), "{}: {:?}", page.node, page.messages);
-            }
-        }
-    }
-}
+use crate::site::site;
 
 #[test]
 fn nginx_and_curl_agree_with_the_flows() {
@@ -86,7 +56,7 @@ fn nginx_and_curl_agree_with_the_flows() {
         ],
         &["--request", "OPTIONS", "--request-target", "*", &url("/")],
     ];
-    both_placements(&site, &nginx, 0, |place| {
+    against_nginx(&site, &nginx, 0, |place| {
         for line in lines {
             let output = site.try_run(
                 place,
@@ -105,7 +75,7 @@ fn nginx_and_wrk_agree_with_the_flows() {
     let seconds = format!("{}s", times(1));
     let script = site.directory("wrk").join("paths.lua");
     std::fs::write(&script, PATHS).unwrap();
-    both_placements(&site, &nginx, 1, |place| {
+    against_nginx(&site, &nginx, 1, |place| {
         site.run(place, &[&wrk, "-t1", "-c8", "-d", &seconds, "-s", &script.display().to_string(), &base]);
     });
 }
@@ -118,7 +88,7 @@ fn nginx_and_a_pipelining_wrk_agree_with_the_flows() {
     let seconds = format!("{}s", times(1));
     let script = site.directory("wrk").join("pipeline.lua");
     std::fs::write(&script, PIPELINE.replace("DEPTH", &DEPTH.to_string())).unwrap();
-    both_placements(&site, &nginx, DEPTH, |place| {
+    against_nginx(&site, &nginx, DEPTH, |place| {
         site.run(place, &[&wrk, "-t1", "-c4", "-d", &seconds, "-s", &script.display().to_string(), &base]);
     });
 }

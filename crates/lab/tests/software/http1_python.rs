@@ -4,7 +4,7 @@ use crate::books::Books;
 use crate::log::http_words;
 use crate::message::exchanges;
 use crate::program::{find_python, times, word};
-use crate::site::{FAR, NEAR, site};
+use crate::site::{PLACEMENTS, site};
 
 const PORT: u16 = 8090;
 
@@ -19,7 +19,7 @@ fn pythons_http_server_and_curl_agree_with_the_flows() {
     let base = format!("http://{}:{PORT}", site.server());
     let url = |path: &str| format!("{base}{path}");
     let curl = word("curl");
-    for (place, nodes) in [(NEAR, &["node-a"][..]), (FAR, &["node-a", "node-b"][..])] {
+    for (place, nodes) in PLACEMENTS {
         let books: Vec<Books> = nodes.iter().map(|node| Books::open(site.lab, node)).collect();
         let before = server.process.output().len();
         for n in 0..times(10) {

@@ -9,8 +9,10 @@ mod books;
 mod http1;
 mod http1_python;
 mod log;
+#[allow(dead_code)] // the tests of each protocol use their own part
 mod message;
 mod nginx;
+#[allow(dead_code)]
 mod program;
 mod site;
 #[path = "../support/mod.rs"]

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use fathom_lab::Lab;
 
-use crate::log::Log;
+use crate::books::Books;
+use crate::log::{self, Log};
 use crate::program;
-use crate::site::{self, Server};
+use crate::site::{self, NODES, PLACEMENTS, Server, Site};
 
 /// HTTP/1 is served here, HTTP/2 without TLS there.
 pub const HTTP1: u16 = 8080;
@@ -75,6 +76,45 @@ http {{
 }}
 "#
     )
+}
+
+/// Runs a client in a pod beside the server and in one on another node, and has what every node told
+/// compared with the server's log.
+///
+/// `under_way` is how many requests of each connection the client leaves unanswered when it hangs up.
+#[track_caller]
+pub fn against_nginx(site: &Site, nginx: &Nginx<'_>, under_way: usize, client: impl Fn(&str)) {
+    for (place, nodes) in PLACEMENTS {
+        let books: Vec<Books> = NODES.map(|node| Books::open(site.lab, node)).into();
+        client(place);
+        let address = site.address(place);
+        let logged =
+            || -> Log { nginx.logged().into_iter().filter(|(client, _)| client.ip() == address).collect() };
+        for book in books {
+            let told_here = nodes.contains(&book.node());
+            let due = |requests| {
+                // The server writes its log after it has answered.
+                let logged = logged();
+                let (count, tails) = (log::count(&logged) as u64, (under_way * logged.len()) as u64);
+                count > 0 && (count..=count + tails).contains(&requests)
+            };
+            let page = book.close(place, |counts| !told_here || due(counts.get("requests")));
+            page.is_complete();
+            if !told_here {
+                assert!(page.messages.is_empty(), "{}: {:?}", page.node, page.messages);
+            } else if nginx.port == HTTP2 {
+                // Streams are answered, and logged, as they become ready.
+                log::same(&page.node, &sorted(logged()), &sorted(log::told(&page, nginx.port)), under_way);
+            } else {
+                log::same(&page.node, &logged(), &log::told(&page, nginx.port), under_way);
+            }
+        }
+    }
+}
+
+fn sorted(mut log: Log) -> Log {
+    log.values_mut().for_each(|lines| lines.sort());
+    log
 }
 
 impl Nginx<'_> {

@@ -11,6 +11,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("kcat", "kcat"),
     ("nghttp", "nghttp2-client"),
     ("nghttpd", "nghttp2-server"),
+    ("nghttpx", "nghttp2-proxy"),
     ("nginx", "nginx-light"),
     ("tcpdump", "tcpdump"),
     ("wrk", "wrk"),

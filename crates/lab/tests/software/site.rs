@@ -16,6 +16,10 @@ pub const NEAR: &str = "near";
 /// A client on the other node: exchanges are told once on each.
 pub const FAR: &str = "far";
 
+pub const NODES: [&str; 2] = ["node-a", "node-b"];
+/// Each client, and the nodes that tell of it.
+pub const PLACEMENTS: [(&str, &[&str]); 2] = [(NEAR, &["node-a"]), (FAR, &["node-a", "node-b"])];
+
 /// The lab, for one test at a time: books are kept per node.
 pub struct Site {
     pub lab: &'static Lab,

@@ -33,7 +33,7 @@ lint: ## formatting, clippy, boundaries between the rooms
 BENCHES := --bench datapath --bench messages --bench ingest --bench get_flows --bench relay
 
 bench: ## the benchmarks of SPECIFICATION.md, five to ten minutes (root); ARGS="--quick", "--json", "--only traffic"
-	@ci/bootstrap --extras
+	@ci/bootstrap --extras --software
 	cargo build --release --workspace --bins $(BENCHES)
 	@target/release/fathom-bench all $(ARGS)
 

@@ -21,7 +21,7 @@ demo-down: ## removes every trace of the demo
 	@test ! -x target/debug/fathom-lab || target/debug/fathom-lab demo down
 
 test: ## every test: units, packet tables, namespaces, lab scenarios (root)
-	@ci/bootstrap
+	@ci/bootstrap --software
 	cargo build --workspace --bins
 	cargo test --workspace
 
@@ -30,10 +30,10 @@ lint: ## formatting, clippy, boundaries between the rooms
 	ci/lint
 
 # Built as the benchmarks themselves build it, so that nothing is built twice.
-BENCHES := --bench datapath --bench ingest --bench get_flows --bench relay
+BENCHES := --bench datapath --bench messages --bench ingest --bench get_flows --bench relay
 
 bench: ## the benchmarks of SPECIFICATION.md, five to ten minutes (root); ARGS="--quick", "--json", "--only traffic"
-	@ci/bootstrap --extras
+	@ci/bootstrap --extras --software
 	cargo build --release --workspace --bins $(BENCHES)
 	@target/release/fathom-bench all $(ARGS)
 

@@ -11,6 +11,7 @@ struct abi_types {
 	struct event event;
 	struct l7_head l7_head;
 	struct l7_text l7_text;
+	struct l7_header l7_header;
 	struct endpoint endpoint;
 	struct ipcache_lpm_key ipcache_lpm_key;
 	struct ipcache_entry ipcache_entry;

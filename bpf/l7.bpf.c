@@ -76,7 +76,7 @@ static __noinline int l7_stopped(struct __sk_buff *skb, int got, __u32 draft)
 		if (draft)
 			w->d.flags |= L7D_DRAFT;
 		if (left || draft)
-			l7_keep(w->index, left, draft);
+			l7_keep(w->ct_index, left, draft);
 		else if (w->recalled)
 			l7_forget(w);
 		break;
@@ -120,6 +120,8 @@ int l7_tcp(struct __sk_buff *skb)
 		if (!conn)
 			return TC_ACT_UNSPEC;
 	}
+	if ((conn->flags & L7C_TURNED) && w->source == L7_FROM_PACKET)
+		w->index = w->ct_index ^ 1;
 	d = &conn->dir[w->index & 1];
 	if (w->len && l7_sequence(skb, w, d) == L7_READ) {
 		if (l7_segment(skb, w, conn, d) == L7_OVER)
@@ -155,6 +157,11 @@ int l7_http1(struct __sk_buff *skb)
 
 	if (!w)
 		return TC_ACT_UNSPEC;
+	if (w->over == L7_ENDING) {
+		h1_ended(skb);
+		l7_end();
+		return TC_ACT_UNSPEC;
+	}
 	got = L7_RUN(skb, h1_step, L7_PROG_HTTP1);
 	return l7_go_on(skb, w, got, w->d.state == H1_HEADERS);
 }
@@ -230,7 +237,7 @@ int l7_websocket(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	if (w->over == L7_ENDING) {
 		ws_sample(skb, L7_F_ENDED);
-		bpf_map_delete_elem(&l7_conns, &w->tuple);
+		l7_end();
 		return TC_ACT_UNSPEC;
 	}
 	got = L7_RUN(skb, ws_step, L7_PROG_WS);

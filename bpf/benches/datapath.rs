@@ -36,6 +36,7 @@ fn main() {
                 }
             };
             report("established", &mut |s, p| measure::established(s, p, family, rounds));
+            report("added_by_l7", &mut |_, p| measure::added_by_reading(p, family, rounds));
             report("flows_4096", &mut |s, p| measure::many_flows(s, p, family, rounds));
             // Flows of both programs share the table: new ones while it has room, then in a full one.
             let few = rounds.while_there_is_room();

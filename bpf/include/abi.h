@@ -128,7 +128,7 @@
 	X(PATH, 1)        /* HTTP: the request target; gRPC: /service/method */ \
 	X(HOST, 2)        /* HTTP: Host or :authority */ \
 	X(METHOD, 3)      /* HTTP: a method that has no number */ \
-	X(HEADER, 4)      /* HTTP: a captured header, "name: value", name in lower case */ \
+	X(HEADER, 4)      /* HTTP: a captured header, "name: value", as it was sent */ \
 	X(TRACEPARENT, 5) /* HTTP: W3C Trace Context */ \
 	X(UPGRADE, 6)     /* HTTP: the protocol a 101 changes to */ \
 	X(DNS_NAME, 7)    /* lower case, dots between labels, no final dot; the root is "." */ \
@@ -296,7 +296,7 @@ FATHOM_ASSERT_SIZE(struct event, 128);
 #define L7_F_NO_REPLY  (1 << 10) /* a request that asks for no response (Kafka, acks = 0) */
 #define L7_F_JOINED    (1 << 11) /* the connection was joined after its beginning */
 #define L7_F_ENDED     (1 << 12) /* the exchange ended with its connection, without a response */
-#define L7_F_MALFORMED (1 << 13) /* refused: `detail` says what was wrong */
+#define L7_F_MALFORMED (1 << 13) /* refused: `detail` says why; WebSocket: no frame came */
 #define L7_F_EDNS      (1 << 14) /* DNS: the message has an OPT record */
 
 /* l7_head.detail of a DNS message with L7_F_MALFORMED */
@@ -313,17 +313,28 @@ FATHOM_ASSERT_SIZE(struct event, 128);
 #define L7_ANSWERS    8    /* answers of one DNS message that are told */
 #define L7_HEADERS    8    /* header names that can be captured */
 
+/* l7_headers: array, index 0..L7_HEADERS-1; headers that are captured. Words, so that a name is four comparisons. */
+struct l7_header {
+	__u64 name[4];  /* its characters as they lie in memory, each | 0x20; zero behind them */
+	__u64 mask[4];  /* 0xff where the name has a character */
+	__u8 label[40]; /* "name: ", at the end */
+	__u32 len;      /* of the name; 0 = none */
+	__u32 pad;
+};
+FATHOM_ASSERT_SIZE(struct l7_header, 112);
+
 /* What follows the event of kind L7; `texts` times struct l7_text, each with its bytes, follow it. */
 struct l7_head {
 	__u64 conn; /* number of the connection on this node */
 	__u64 latency_ns; /* RESPONSE: end of the request's headers → first byte of the response; 0 = unknown */
 	__u64 duration_ns; /* RESPONSE, SAMPLE: end of the request's headers → now */
-	__u64 bytes[2]; /* of bodies (HTTP) or payloads, from client and server; 0 = not counted */
+	__u64 bytes
+		[2]; /* of bodies (HTTP), payloads (WebSocket) or the message (Kafka), from client and server; 0 = not counted */
 	__u32 messages[2]; /* gRPC messages, WebSocket frames: from client and server */
 	__u32 exchange; /* pairs with the request of the same conn: HTTP/1 its number, HTTP/2 stream, DNS id, Kafka correlation id */
 	__u32 detail; /* Kafka: number of topics; DNS: answers in the message; see also L7_F_MALFORMED */
 	__u16 flags;  /* L7_F_* */
-	__u16 status; /* HTTP status, DNS rcode, Kafka error code (signed) */
+	__u16 status; /* HTTP status, DNS rcode, Kafka error code (signed), WebSocket close code */
 	__u16 code;   /* gRPC status, DNS query type, Kafka API key */
 	__u16 version; /* HTTP: 10, 11, 20; Kafka API version; DNS: flags as on the wire, host order */
 	__u8 proto;    /* enum l7_protocol */

@@ -16,6 +16,9 @@
 
 #define FATHOM_CONFIG(type, name, value) const volatile type name SEC(".rodata") __weak = (value)
 
+#define FATHOM_CONFIG_ARRAY(type, name, size) \
+	const volatile type name[size] SEC(".rodata") __weak = { 0 }
+
 #define EVENT_POLICY_CONNECTION 0
 #define EVENT_POLICY_PACKET     1
 
@@ -42,6 +45,14 @@ FATHOM_CONFIG(__u32, cfg_fragment_ticks, FATHOM_DEFAULT_TICKS(30));
 #define L7_MODE_DNS 1
 #define L7_MODE_ALL 2
 FATHOM_CONFIG(__u32, cfg_l7, L7_MODE_ALL);
+
+/* headers that are captured, and which list of them it is: what was kept under another means nothing; --l7-headers */
+FATHOM_CONFIG(__u32, cfg_l7_headers, 0);
+FATHOM_CONFIG(__u32, cfg_l7_headers_list, 0);
+
+/* By the index of HPACK's static table, and by H2_NAME_*: 1 + the header that is captured, or 0. */
+FATHOM_CONFIG_ARRAY(__u8, cfg_l7_static, 64);
+FATHOM_CONFIG_ARRAY(__u8, cfg_l7_named, 16);
 
 /* ns between the counts of a stream that goes on */
 FATHOM_CONFIG(__u64, cfg_l7_sample_ns, 5000000000ULL);

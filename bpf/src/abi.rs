@@ -150,7 +150,7 @@ pub mod l7_text {
     pub const PATH: u8 = 1;
     pub const HOST: u8 = 2;
     pub const METHOD: u8 = 3;
-    /// "name: value", the name in lower case.
+    /// "name: value", as it was sent.
     pub const HEADER: u8 = 4;
     pub const TRACEPARENT: u8 = 5;
     pub const UPGRADE: u8 = 6;
@@ -194,7 +194,7 @@ pub mod l7_flag {
     pub const JOINED: u16 = 1 << 11;
     /// The exchange ended with its connection, without a response.
     pub const ENDED: u16 = 1 << 12;
-    /// Refused: `detail` says what was wrong.
+    /// Refused: `detail` says what was wrong; WebSocket: what came then was no frame.
     pub const MALFORMED: u16 = 1 << 13;
     /// The DNS message has an OPT record.
     pub const EDNS: u16 = 1 << 14;
@@ -380,6 +380,17 @@ pod!(/** `struct l7_head`: what follows the [`Event`] of kind L7. Index 0 of a p
 pod!(/** `struct l7_text`: its `len` bytes follow, padded to a multiple of 8. */ L7Text, 8, {
     kind: u8, flags: u8, len: u16, number: u32,
 });
+/// `struct l7_header`: the name of a header that is captured. No `pod!`: arrays of 40 have no default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct L7Header {
+    pub name: [u64; 4],
+    pub mask: [u64; 4],
+    pub label: [u8; 40],
+    pub len: u32,
+    pub pad: u32,
+}
+const _: () = assert!(size_of::<L7Header>() == 112);
 pod!(/** `struct endpoint`. */ Endpoint, 32, {
     identity: u32, id: u32, flags: u32, ipv4_be: [u8; 4], ipv6: [u8; 16],
 });

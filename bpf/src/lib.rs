@@ -19,8 +19,8 @@
 //!
 //! let mut reader = datapath.reader()?;            // one per datapath, one thread
 //! loop {
-//!     reader.poll(Duration::from_millis(100), |event, lane| {
-//!         println!("{lane:?} {} → {}", event.source(), event.destination());
+//!     reader.poll(Duration::from_millis(100), |record, lane| {
+//!         println!("{lane:?} {} → {}", record.event.source(), record.event.destination());
 //!     })?;
 //! }
 //! # }

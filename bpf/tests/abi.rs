@@ -52,6 +52,7 @@ fn mirrors() -> Vec<(&'static str, usize, &'static str, Vec<Field>)> {
             proto, kind, method, texts, pad,
         }),
         mirror!(L7Text = "l7_text" { kind, flags, len, number }),
+        mirror!(L7Header = "l7_header" { name, mask, label, len, pad }),
         mirror!(Endpoint = "endpoint" { identity, id, flags, ipv4_be, ipv6 }),
         mirror!(IpcacheLpmKey = "ipcache_lpm_key" { prefixlen, addr }),
         mirror!(IpcacheEntry = "ipcache_entry" { identity, flags }),

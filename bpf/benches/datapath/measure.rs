@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fathom_bpf::abi::LedgerStage;
-use fathom_bpf::load::Program;
+use fathom_bpf::load::{L7Mode, Program};
 use fathom_bpf::testing::{self, Stepper, Target};
 
 use crate::packets::{ACK, Family, Flow, SYN};
@@ -20,6 +20,11 @@ impl Rounds {
     pub const FULL: Self = Self { count: 9, repeat: 500_000 };
     pub const QUICK: Self = Self { count: 7, repeat: 200_000 };
 
+    /// How often programs are loaded where two loads are compared.
+    fn loads(self) -> u32 {
+        if self.count == Self::FULL.count { 5 } else { 2 }
+    }
+
     /// As many new flows as fit: the table holds half a million, and two programs are measured.
     pub fn while_there_is_room(self) -> Self {
         Self { count: 5, repeat: 50_000 }
@@ -29,13 +34,7 @@ impl Rounds {
 /// Packets of one established connection.
 pub fn established(stage: &Stage, program: Program, family: Family, rounds: Rounds) -> f64 {
     let flow = Flow::through(program, family);
-    let [opener, other] = flow.programs();
-    let run = |program, packet: &[u8]| {
-        testing::run(&stage.datapath, program, packet, DEVICE).expect("run");
-    };
-    run(opener, &flow.opener_sends(SYN, 0));
-    run(other, &flow.answer(SYN | ACK));
-    run(opener, &flow.opener_sends(ACK, 0));
+    establish(stage, flow);
     let packet = flow.opener_sends(ACK, 64);
     compare(stage, rounds, |with| {
         if with {
@@ -44,6 +43,48 @@ pub fn established(stage: &Stage, program: Program, family: Family, rounds: Roun
             testing::time_empty(&packet, DEVICE, rounds.repeat)
         }
     })
+}
+
+/// What such a packet costs more where messages are read, and its connection is known to carry none.
+pub fn added_by_reading(program: Program, family: Family, rounds: Rounds) -> f64 {
+    let flow = Flow::through(program, family);
+    let packet = flow.opener_sends(ACK, 64);
+    let mut added = Vec::new();
+    // Loaded anew each time: where the kernel puts two programs makes a difference as well.
+    for _ in 0..rounds.loads() {
+        let stages = [L7Mode::Off, L7Mode::All].map(Stage::reading);
+        for stage in &stages {
+            establish(stage, flow);
+            testing::run(&stage.datapath, program, &packet, DEVICE).expect("run");
+        }
+        let not_ours = stages.each_ref().map(|stage| stage.ledger()[LedgerStage::L7NotOurs]);
+        assert_eq!(not_ours, [0, 1], "its first bytes tell that it is of no protocol that is read");
+        for round in 0..rounds.count {
+            let time = |stage: &Stage| {
+                let time = testing::time(&stage.datapath, program, &packet, DEVICE, rounds.repeat);
+                time.expect("run").as_nanos() as f64
+            };
+            let [off, all] = if round % 2 == 0 {
+                stages.each_ref().map(time)
+            } else {
+                let all = time(&stages[1]);
+                [time(&stages[0]), all]
+            };
+            added.push(all - off);
+        }
+    }
+    median(added)
+}
+
+/// The three packets a connection begins with.
+fn establish(stage: &Stage, flow: Flow) {
+    let [opener, other] = flow.programs();
+    let run = |program, packet: &[u8]| {
+        testing::run(&stage.datapath, program, packet, DEVICE).expect("run");
+    };
+    run(opener, &flow.opener_sends(SYN, 0));
+    run(other, &flow.answer(SYN | ACK));
+    run(opener, &flow.opener_sends(ACK, 0));
 }
 
 /// Packets of 4,096 established connections in turn: no entry is in the nearest cache.

@@ -6,7 +6,7 @@ use fathom_bpf::abi::{
     self, ENDPOINT_READY, LedgerStage, POLICY_META_IDENTITY, PolicyEntry, PolicyKey, direction,
     policy_verdict,
 };
-use fathom_bpf::load::{Datapath, LoadConfig, Program};
+use fathom_bpf::load::{Datapath, L7Mode, LoadConfig, Program};
 use fathom_bpf::maps::LedgerSnapshot;
 use fathom_bpf::ring::Reader;
 use fathom_bpf::testing::{Stepper, Target};
@@ -37,7 +37,13 @@ pub struct Stage {
 impl Stage {
     /// Everything at the product's own sizes.
     pub fn new() -> Self {
-        let datapath = Datapath::load(&LoadConfig::default()).expect("load (needs root)");
+        Self::reading(L7Mode::All)
+    }
+
+    /// The same, with these messages read.
+    pub fn reading(l7: L7Mode) -> Self {
+        let config = LoadConfig { l7, ..LoadConfig::default() };
+        let datapath = Datapath::load(&config).expect("load (needs root)");
         let maps = datapath.maps();
         let peers = (0..=255).flat_map(|n| [Family::V4.peer(n), Family::V6.peer(n)]);
         let neighbours = (0..NEIGHBOURS).map(|n| Ipv4Addr::from(0x0a80_0000 + n).into());

@@ -1,7 +1,13 @@
 //! The messages that are measured: what an opening says once, then one request and one response over
 //! and over, each in a packet of its own.
 
+use fathom_bpf::testing::Stepper;
+
+use crate::kafka;
 use crate::packets::{ACK, Family, SERVER_PORT, SYN};
+
+/// Where the payload of a packet over TCP begins.
+const TCP_PAYLOAD: u16 = 14 + 20 + 20;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -15,17 +21,43 @@ pub struct Repeated {
     /// Where the running number goes: TCP's sequence number, or the id of a DNS message.
     pub sequence_at: u16,
     pub stride: u16,
+    /// Where the number itself goes besides, in messages that have one.
+    pub number_at: Option<u16>,
     /// Its first number, in strides.
     pub first: u32,
+}
+
+impl Repeated {
+    /// What writes its numbers.
+    pub fn stepper(&self) -> fathom_bpf::Result<Stepper> {
+        match self.number_at {
+            Some(at) => Stepper::numbered_sequence(self.sequence_at, self.stride, at),
+            None => Stepper::sequence(self.sequence_at, self.stride),
+        }
+    }
 }
 
 pub struct Dialogue {
     pub name: &'static str,
     opening: Vec<(Side, Vec<u8>)>,
     pub repeated: [Repeated; 2],
+    /// Whether each of them is told; the segments of a body are not.
+    pub told: bool,
 }
 
 impl Dialogue {
+    /// Messages known by a number, so many bytes from the beginning of each, and not by their order.
+    fn numbered(mut self, at: [u16; 2]) -> Self {
+        for (repeated, at) in self.repeated.iter_mut().zip(at) {
+            repeated.number_at = Some(TCP_PAYLOAD + at);
+        }
+        self
+    }
+
+    fn untold(self) -> Self {
+        Self { told: false, ..self }
+    }
+
     pub fn opening(&self) -> impl Iterator<Item = (Side, Vec<u8>)> {
         self.opening.clone().into_iter()
     }
@@ -53,7 +85,32 @@ pub fn all() -> Vec<Dialogue> {
                 &[frame(1, 4, 1, &[0x88, 0xbe, 0xbf]), frame(0, 1, 1, b"hello")].concat(),
             ],
         ),
+        tcp(
+            "http2.nginx",
+            41_005,
+            [&h2_opening(), &frame(4, 0, 0, b"")],
+            [
+                &frame(1, 5, 1, &[0x82, 0x86, 0xc1, 0xc0, 0xbf, 0xbe]),
+                // Huffman's code, and all that nginx says goes into the table again each time.
+                &[frame(1, 4, 1, &h2_nginx()), frame(0, 1, 1, b"hello")].concat(),
+            ],
+        ),
+        tcp("grpc.unary", 41_006, [&grpc_opening(), &grpc_first_answer()], [&grpc_call(), &grpc_answer()]),
+        tcp("kafka.produce", 41_007, [b"", b""], [&kafka::produce(), &kafka::produced()])
+            .numbered(kafka::NUMBER_AT),
+        tcp("kafka.fetch", 41_008, [b"", b""], [&kafka::fetch(), &kafka::fetched()])
+            .numbered(kafka::NUMBER_AT),
         udp("dns", 41_004, [&dns(0x0100, 0), &dns(0x8180, 3)]),
+        tcp(
+            "http1.body",
+            41_009,
+            [
+                b"PUT / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 1000000000000\r\n\r\n",
+                b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n",
+            ],
+            [&[b'x'; 1448], &[b'x'; 1448]],
+        )
+        .untold(),
     ]
 }
 
@@ -86,10 +143,11 @@ fn tcp(name: &'static str, port: u16, first: [&[u8]; 2], again: [&[u8]; 2]) -> D
             frame: segment(side, port, ACK, [0, 0], bytes),
             sequence_at: 14 + 20 + 4,
             stride: bytes.len() as u16,
+            number_at: None,
             first: 1000,
         }
     });
-    Dialogue { name, opening, repeated }
+    Dialogue { name, opening, repeated, told: true }
 }
 
 fn udp(name: &'static str, port: u16, again: [&[u8]; 2]) -> Dialogue {
@@ -101,9 +159,9 @@ fn udp(name: &'static str, port: u16, again: [&[u8]; 2]) -> Dialogue {
         frame.extend([0, 0]);
         frame.extend(bytes);
         // The low half of the running number is the id; its high half falls on the checksum.
-        Repeated { frame, sequence_at: 14 + 20 + 6, stride: 1, first: 0 }
+        Repeated { frame, sequence_at: 14 + 20 + 6, stride: 1, number_at: None, first: 0 }
     });
-    Dialogue { name, opening: Vec::new(), repeated }
+    Dialogue { name, opening: Vec::new(), repeated, told: true }
 }
 
 fn headers(side: Side, proto: u8, length: usize) -> Vec<u8> {
@@ -124,7 +182,7 @@ fn ports(side: Side, port: u16) -> [u8; 4] {
     if side == Side::Client { [a, b, c, d] } else { [c, d, a, b] }
 }
 
-fn segment(side: Side, port: u16, flags: u8, [seq, ack]: [u32; 2], bytes: &[u8]) -> Vec<u8> {
+pub fn segment(side: Side, port: u16, flags: u8, [seq, ack]: [u32; 2], bytes: &[u8]) -> Vec<u8> {
     let mut out = headers(side, 6, 20 + bytes.len());
     out.extend(ports(side, port));
     out.extend(seq.to_be_bytes());
@@ -167,6 +225,55 @@ fn h2_opening() -> Vec<u8> {
     ];
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, b""), frame(1, 5, 1, &block.concat())]
         .concat()
+}
+
+/// The fields of a 200 as nginx 1.22 sends them: name and value of server, date, content-type, content-length,
+/// last-modified and etag, each to be inserted.
+fn h2_nginx() -> Vec<u8> {
+    const FIELDS: &str = "887689aa6355e580ae212e1f6196e4593e94136a693f75040138a05bb8cbb71a0a98b46f5f87497ca589d3\
+                          4d1f5c033631326c96e4593e94136a693f75040138a05bb8cbb71a0298b46f00832a47378bfe5c8c0e8004\
+                          696138d7f3008919085ad2b583aa62a3848fd24a8f";
+    FIELDS
+        .as_bytes()
+        .chunks(2)
+        .map(|digits| digits.iter().fold(0, |byte, digit| byte << 4 | hex(*digit)))
+        .collect()
+}
+
+fn hex(digit: u8) -> u8 {
+    (digit as char).to_digit(16).expect("a digit") as u8
+}
+
+/// A message of gRPC in a frame of its own: 20 bytes.
+fn grpc_data(flags: u8) -> Vec<u8> {
+    frame(0, flags, 1, &[&[0, 0, 0, 0, 20][..], &[7; 20]].concat())
+}
+
+fn grpc_opening() -> Vec<u8> {
+    let block = [
+        vec![0x83, 0x86],
+        field(":path", "/shop.Items/Get"),
+        field(":authority", "shop.example"),
+        field("te", "trailers"),
+        field("content-type", "application/grpc"),
+        field("user-agent", "grpc-rust/1.0"),
+    ];
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    [preface, frame(4, 0, 0, b""), frame(1, 4, 1, &block.concat()), grpc_data(1)].concat()
+}
+
+fn grpc_call() -> Vec<u8> {
+    [frame(1, 4, 1, &[0x83, 0x86, 0xc2, 0xc1, 0xc0, 0xbf, 0xbe]), grpc_data(1)].concat()
+}
+
+fn grpc_first_answer() -> Vec<u8> {
+    let block = [vec![0x88], field("content-type", "application/grpc")].concat();
+    let trailers = frame(1, 5, 1, &field("grpc-status", "0"));
+    [frame(4, 0, 0, b""), frame(1, 4, 1, &block), grpc_data(0), trailers].concat()
+}
+
+fn grpc_answer() -> Vec<u8> {
+    [frame(1, 4, 1, &[0x88, 0xbf]), grpc_data(0), frame(1, 5, 1, &[0xbe])].concat()
 }
 
 /// A question for api.shop.svc.cluster.local, or an answer to it.

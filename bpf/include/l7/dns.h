@@ -256,6 +256,9 @@ FATHOM_STEP dns_message(struct __sk_buff *skb, __u32 base, __u32 end, __u32 cut)
 	flags = l7_be16(w, base + 2);
 	questions = l7_be16(w, base + 4);
 	response = flags >> 15;
+	/* Whoever was seen first: it is the server that answers. */
+	if (w->proto == IPPROTO_UDP)
+		w->index = response;
 	w->split.record.head.proto = L7_DNS;
 	w->split.record.head.exchange = id;
 	w->split.record.head.version = flags;

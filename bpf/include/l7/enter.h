@@ -37,7 +37,8 @@ static __always_inline void l7_take_entry(struct l7_work *w, const struct ct_ent
 {
 	__u8 opener = ct->tcp_flags[0], other = ct->tcp_flags[1];
 
-	w->index = ct_index(ct, dir);
+	w->ct_index = ct_index(ct, dir);
+	w->index = w->ct_index;
 	w->remote_identity = ct->remote_identity;
 	w->rule_id = ct->rule_id;
 	w->service_id = ct->service_id;

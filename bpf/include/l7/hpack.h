@@ -16,6 +16,7 @@
 
 #include "uapi.h"
 #include "l7/detect.h"
+#include "l7/header.h"
 #include "l7/huffman.h"
 #include "l7/record.h"
 #include "l7/state.h"
@@ -31,6 +32,7 @@
 #define H2_NAME_GRPC_STATUS  6
 #define H2_NAME_TRACEPARENT  7
 #define H2_NAME_HOST         8
+#define H2_NAME_CAPTURED     16 /* and up: by their index in l7_headers */
 #define H2_NAME_UNKNOWN      255
 
 /* l7_http2_dir.seen */
@@ -188,6 +190,11 @@ FATHOM_STEP hpack_plain(__u32 from, __u32 len, __u32 whole)
 	return L7_NEXT;
 }
 
+static __always_inline __u32 hpack_captured(__u32 header)
+{
+	return header ? H2_NAME_CAPTURED + header - 1 : H2_NAME_OTHER;
+}
+
 /* Names by index, RFC 7541 appendix A: those that are asked for. */
 static __always_inline __u32 hpack_static_name(__u32 index)
 {
@@ -203,11 +210,11 @@ static __always_inline __u32 hpack_static_name(__u32 index)
 		return H2_NAME_CONTENT_TYPE;
 	if (index == 38)
 		return H2_NAME_HOST;
-	return H2_NAME_OTHER;
+	return hpack_captured(cfg_l7_headers ? cfg_l7_static[index & 63] : 0);
 }
 
-/* The name decoded at H2_TEXT. */
-static __always_inline __u32 hpack_name_of(struct l7_work *w)
+/* The name decoded at H2_TEXT, if it is one that is read whatever the list says. */
+static __always_inline __u32 hpack_own_name(struct l7_work *w)
 {
 	__u32 len = w->walk.out;
 	__u64 a = *(__u64 *)&w->b[H2_TEXT], b = *(__u64 *)&w->b[H2_TEXT + 8];
@@ -249,6 +256,36 @@ static __always_inline __u32 hpack_name_of(struct l7_work *w)
 	return H2_NAME_OTHER;
 }
 
+/* The name decoded at H2_TEXT. */
+static __always_inline __u32 hpack_name_of(struct l7_work *w)
+{
+	__u32 name = hpack_own_name(w), header;
+
+	if (name != H2_NAME_OTHER || !cfg_l7_headers)
+		return name;
+	header = l7_header_named(H2_TEXT);
+	return hpack_captured(header && w->value == w->walk.out ? header : 0);
+}
+
+/* The value decoded at H2_TEXT as a captured header: its name goes before it. */
+FATHOM_STEP hpack_capture(__u32 index)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_header *header;
+	__u32 name;
+
+	if (!w)
+		return 0;
+	header = bpf_map_lookup_elem(&l7_headers, &index);
+	if (!header)
+		return 0;
+	__builtin_memcpy(&w->b[H2_TEXT - 40], header->label, 40);
+	name = (header->len & 63) + 2;
+	l7_text(TEXT_HEADER | (w->walk.label ? TEXT_F_TRUNCATED << 8 : 0), H2_TEXT - name,
+		name + w->walk.out, 0);
+	return 0;
+}
+
 static __always_inline __u32 hpack_digit(const struct l7_work *w, __u32 at)
 {
 	return w->b[H2_TEXT + at] - '0';
@@ -264,6 +301,13 @@ FATHOM_STEP hpack_tell(__u32 name)
 	if (!w)
 		return 0;
 	h = &w->d.http2;
+	if (cfg_l7_headers) {
+		__u32 header = name >= H2_NAME_CAPTURED ? name - H2_NAME_CAPTURED + 1
+							: cfg_l7_named[name & 15];
+
+		if (header)
+			hpack_capture(header - 1);
+	}
 	len = w->walk.out;
 	cut = w->walk.label ? TEXT_F_TRUNCATED << 8 : 0;
 	switch (name) {
@@ -334,11 +378,12 @@ FATHOM_STEP hpack_insert(__u32 name)
 	if (!w)
 		return 0;
 	key.conn = w->conn;
-	key.index = w->index;
+	key.index = w->ct_index;
 	key.number = w->d.count;
 	len = name == H2_NAME_OTHER || name == H2_NAME_UNKNOWN ? 0 : w->walk.out;
 	flags = len && w->walk.label ? TEXT_F_TRUNCATED : 0;
-	*(__u64 *)&w->b[H2_FIELD] = (name & 0xff) | flags << 8 | (len & 0xffff) << 16;
+	*(__u64 *)&w->b[H2_FIELD] = (name & 0xff) | flags << 8 | (len & 0xffff) << 16 |
+				    (__u64)cfg_l7_headers_list << 32;
 	bpf_map_update_elem(&l7_fields, &key, &w->b[H2_FIELD], BPF_ANY);
 	w->d.count += 1;
 	return 0;
@@ -372,11 +417,14 @@ FATHOM_STEP hpack_dynamic(__u32 index, __u32 value)
 		return H2_NAME_UNKNOWN;
 	}
 	key.conn = w->conn;
-	key.index = w->index;
+	key.index = w->ct_index;
 	key.number = w->d.count - back;
 	field = bpf_map_lookup_elem(&l7_fields, &key);
 	if (!field)
 		return H2_NAME_UNKNOWN;
+	/* Captured by a list that is no more. */
+	if (field->name >= H2_NAME_CAPTURED && field->list != cfg_l7_headers_list)
+		return H2_NAME_OTHER;
 	if (value) {
 		__builtin_memcpy(&w->b[H2_TEXT], field->value, L7_TEXT_MAX);
 		w->walk.out = field->len;

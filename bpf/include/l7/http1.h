@@ -16,6 +16,7 @@
 #include "uapi.h"
 #include "l7/detect.h"
 #include "l7/exchange.h"
+#include "l7/header.h"
 #include "l7/record.h"
 #include "l7/state.h"
 #include "l7/tcp.h"
@@ -252,6 +253,13 @@ static __always_inline __u8 h1_upgrade(struct l7_work *w, __u32 at, __u32 end)
 	return H1_UPGRADE_OTHER;
 }
 
+/* A header line that is captured, as a whole. */
+static __always_inline void h1_capture(struct l7_work *w, __u32 at, __u32 end, __u32 cut)
+{
+	if (l7_header_named(at) && at + w->value < end && l7_byte(w, at + w->value) == ':')
+		l7_text(TEXT_HEADER | (cut ? TEXT_F_TRUNCATED << 8 : 0), at, end - at, 0);
+}
+
 /* A header line: what framing, names and traces need of it. */
 FATHOM_STEP h1_header(__u32 at, __u32 end, __u32 cut)
 {
@@ -262,6 +270,8 @@ FATHOM_STEP h1_header(__u32 at, __u32 end, __u32 cut)
 
 	if (!w)
 		return 0;
+	if (cfg_l7_headers)
+		h1_capture(w, at, end, cut);
 	first = H1_LOWER(l7_word(w, at));
 	if (L7_FIRST(first, 5) == L7_FIRST(L7_CHARS('h', 'o', 's', 't', ':', 0, 0, 0), 5)) {
 		value = h1_blanks(w, at + 5);
@@ -408,13 +418,13 @@ FATHOM_STEP h1_response(struct __sk_buff *skb)
 		w->split.record.head.flags |= L7_F_UNMATCHED;
 		ledger_count(LEDGER_L7_UNMATCHED);
 	}
-	l7_record_joined(w);
-	l7_first_response(w);
 	if (x && status == 101 && d->http1.upgrade == H1_UPGRADE_H2C) {
 		/* Answered on stream 1 (RFC 7540 section 3.2): that is the response. */
 		h1_to_stream(w, x);
 		return h1_switch(w, L7_HTTP2);
 	}
+	l7_record_joined(w);
+	l7_first_response(w);
 	if (x)
 		l7_exchange_drop(x);
 	tunnel = method == METHOD_CONNECT && status < 300;
@@ -478,6 +488,43 @@ FATHOM_STEP h1_chunk(__u32 at, __u32 end)
 	/* The line end behind it is passed with it: two bytes, for nobody sends one. */
 	l7_skip(w, size + 2);
 	return L7_NEXT;
+}
+
+#define H1_ENDED 8 /* requests told of that their connection left without a response */
+
+/* The connection ended: what was asked and not answered is told, the oldest first. */
+FATHOM_STEP h1_ended(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_exchange *x;
+	struct l7_conn *conn;
+	__u32 first, behind;
+
+	if (!w)
+		return 0;
+	conn = l7_conn_of(w);
+	if (!conn)
+		return 0;
+	w->conn = conn->id;
+	w->conn_flags = conn->flags;
+	first = conn->dir[1].count;
+	behind = conn->dir[0].count;
+	for (__u32 i = 0; i < H1_ENDED; i++) {
+		if (first + i >= behind)
+			break;
+		x = l7_exchange_find(w->conn, first + i);
+		if (!x)
+			continue;
+		l7_record_begin(w);
+		w->split.record.head.proto = L7_HTTP1;
+		w->split.record.head.exchange = first + i;
+		w->split.record.head.flags = L7_F_ENDED;
+		w->split.record.head.duration_ns = l7_since(w->now, x->request_ns);
+		l7_record_joined(w);
+		l7_exchange_drop(x);
+		l7_emit(skb, L7_TYPE_RESPONSE);
+	}
+	return 0;
 }
 
 /* One line. */

@@ -189,6 +189,25 @@ FATHOM_STEP h2_response(struct __sk_buff *skb)
 	return 0;
 }
 
+/* Whose block it is, where the connection was seen from its middle on: see l7_turn_conn. */
+static __always_inline void h2_sides(struct l7_work *w)
+{
+	struct l7_http2_dir *h = &w->d.http2;
+	struct l7_conn *conn;
+	__u32 request = h->seen & (H2_SEEN_METHOD | H2_SEEN_PATH);
+
+	if (w->index ? !request : request || !(h->seen & H2_SEEN_STATUS))
+		return;
+	conn = l7_conn_of(w);
+	if (!conn)
+		return;
+	/* This direction's state is in w->d, and goes back to its new place. */
+	conn->dir[w->index & 1] = conn->dir[(w->index & 1) ^ 1];
+	conn->flags ^= L7C_TURNED;
+	w->conn_flags = conn->flags;
+	w->index ^= 1;
+}
+
 /* A header block ended. */
 static __always_inline void h2_block_end(struct __sk_buff *skb, struct l7_work *w)
 {
@@ -199,6 +218,8 @@ static __always_inline void h2_block_end(struct __sk_buff *skb, struct l7_work *
 	/* A promise announces a request that nobody made. */
 	if (block != H2_BLOCK_HEADERS)
 		return;
+	if (w->conn_flags & L7C_JOINED)
+		h2_sides(w);
 	if (w->index)
 		h2_response(skb);
 	else
@@ -218,7 +239,7 @@ FATHOM_STEP h2_cut(void)
 	left = h->frame;
 	if ((h->flags & H2_FLAG_END_HEADERS) || left > L7_CARRY - 64)
 		return L7_LOST;
-	l7_keep(w->index | 2, left, 0);
+	l7_keep(w->ct_index | 2, left, 0);
 	h->stash = left;
 	h2_use(w, left);
 	return L7_NEXT;
@@ -370,7 +391,7 @@ FATHOM_STEP h2_data(struct __sk_buff *skb)
 }
 
 /* The end of a field that the end of a fragment cut through comes back before what follows. */
-FATHOM_STEP h2_unstash(void)
+FATHOM_STEP h2_unstash(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
 	struct l7_split_key key = {};
@@ -379,9 +400,11 @@ FATHOM_STEP h2_unstash(void)
 
 	if (!w)
 		return L7_LOST;
+	/* First: a load after it would not know that these bytes are of no packet. */
+	l7_refill(skb);
 	stash = w->d.http2.stash;
 	key.conn = w->conn;
-	key.index = w->index | 2;
+	key.index = w->ct_index | 2;
 	split = bpf_map_lookup_elem(&l7_splits, &key);
 	if (!split || stash > L7_CARRY - 64)
 		return L7_LOST;
@@ -431,7 +454,7 @@ FATHOM_STEP h2_head(struct __sk_buff *skb)
 		return h->frame ? L7_NEXT : h2_data(skb);
 	}
 	w->d.state = H2_FIELDS;
-	if (h->stash && h2_unstash())
+	if (h->stash && h2_unstash(skb))
 		return L7_LOST;
 	return h->frame ? L7_NEXT : h2_fragment_end(skb);
 }

@@ -769,6 +769,9 @@ FATHOM_STEP kafka_response(void)
 		w->split.record.head.code = k->api;
 		w->split.record.head.version = k->version;
 		w->split.record.head.flags |= L7_F_CODE;
+		/* Of a message that was lost before this one. */
+		if (began < x->request_ns)
+			began = w->now;
 		w->split.record.head.latency_ns = l7_since(began, x->request_ns);
 		w->split.record.head.duration_ns = l7_since(w->now, x->request_ns);
 		l7_exchange_drop(x);

@@ -41,7 +41,7 @@ static __always_inline void l7_mark_off(struct l7_work *w)
 		ct = bpf_map_lookup_elem(&ct6, &key);
 	}
 	if (ct)
-		ct->tcp_flags[w->index & 1] |= CT_L7_OFF;
+		ct->tcp_flags[w->ct_index & 1] |= CT_L7_OFF;
 }
 
 #endif /* FATHOM_L7_MARK_H */

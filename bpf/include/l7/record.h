@@ -139,8 +139,8 @@ static __always_inline void l7_turn(struct event *e)
 	e->dst_identity = identity;
 	e->direction = e->direction == DIR_EGRESS ? DIR_INGRESS : DIR_EGRESS;
 	e->obs_point = e->direction == DIR_EGRESS ? OBS_TO_STACK : OBS_TO_ENDPOINT;
-	e->ct_state = CT_REPLY;
-	e->flags |= EVENT_F_REPLY;
+	e->flags ^= EVENT_F_REPLY;
+	e->ct_state = e->flags & EVENT_F_REPLY ? CT_REPLY : CT_ESTABLISHED;
 }
 
 /* The record as it stands into the ring, as a message of the packet at hand. */
@@ -197,8 +197,12 @@ FATHOM_STEP l7_emit(struct __sk_buff *skb, __u32 type)
 	e->service_id = w->service_id;
 	if (w->split.record.head.flags & L7_F_FIRST)
 		e->handshake_us = l7_handshake(w);
-	/* A stream that its client resets: the record is of the response that doesn't come. */
-	if (type == L7_TYPE_RESPONSE && !w->index && w->proto == IPPROTO_TCP)
+	/*
+	 * A stream that its client resets: the record is of the response that doesn't come.
+	 * A hello that its server interrupts: it is of the hello.
+	 */
+	if (w->proto == IPPROTO_TCP &&
+	    ((type == L7_TYPE_RESPONSE && !w->index) || (type == L7_TYPE_UNKNOWN && w->index)))
 		l7_turn(e);
 	w->split.record.head.conn = w->conn;
 	w->split.record.head.kind = type;

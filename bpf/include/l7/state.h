@@ -43,6 +43,7 @@
 #define L7D_LOST    (1 << 1) /* bytes were missed: the thread is looked for at segments' beginnings */
 #define L7D_LONG    (1 << 2) /* in a line longer than is kept */
 #define L7D_DRAFT   (1 << 3) /* the record begun is in l7_splits */
+#define L7D_BODY    (1 << 4) /* `next` is behind a body that may still be coming */
 
 struct l7_http1_dir {
 	__u64 length;   /* of the body, by its Content-Length */
@@ -150,7 +151,7 @@ struct l7_dir {
 /* l7_conn.flags */
 #define L7C_JOINED (1 << 0) /* seen from its middle on */
 #define L7C_FIRST  (1 << 1) /* no response was told yet */
-#define L7C_OVER   (1 << 2) /* speaks what isn't read any more */
+#define L7C_TURNED (1 << 2) /* conntrack takes the server for who opened it: it was seen first */
 
 /* A connection whose bytes are read; key: struct tuple. Index 0 is who opened it. */
 struct l7_conn {
@@ -259,11 +260,12 @@ struct l7_work {
 	__u8 family;
 	__u8 proto;
 	__u8 tcp_flags;
-	__u8 index;  /* 0 = from who opened the connection */
-	__u8 over;   /* the connection ends with this packet */
-	__u8 source; /* L7_FROM_* */
-	__u8 rounds; /* tail calls of a parser to itself */
-	__u8 opened; /* conntrack saw the connection's beginning */
+	__u8 index;    /* 0 = from the client */
+	__u8 ct_index; /* 0 = from who opened the connection, as conntrack has it */
+	__u8 over;     /* the connection ends with this packet */
+	__u8 source;   /* L7_FROM_* */
+	__u8 rounds;   /* tail calls of a parser to itself */
+	__u8 opened;   /* conntrack saw the connection's beginning */
 	__u64 now;
 	__u64 conn;      /* id */
 	__u8 conn_flags; /* L7C_*, as they were when the segment came */
@@ -301,7 +303,7 @@ struct l7_field {
 	__u8 name;  /* H2_NAME_* */
 	__u8 flags; /* TEXT_F_* */
 	__u16 len;
-	__u8 pad[4];
+	__u32 list; /* cfg_l7_headers_list when it was inserted */
 	__u8 value[L7_TEXT_MAX];
 };
 
@@ -345,6 +347,13 @@ struct {
 	__type(key, struct l7_field_key);
 	__type(value, struct l7_field);
 } l7_fields FATHOM_MAP;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, L7_HEADERS);
+	__type(key, __u32);
+	__type(value, struct l7_header);
+} l7_headers FATHOM_MAP;
 
 /* Four ways: the bucket of an exchange holds it or has given its place to a newer one. */
 struct {

@@ -4,8 +4,8 @@
  *
  *	seen before   passed over, or as much of it as was
  *	in its turn   read
- *	too early     inside a body: what is missing is body as well, go on behind it;
- *	              else kept, L7_HELD segments per direction, until its turn comes
+ *	too early     kept, L7_HELD segments per direction, until its turn comes
+ *	a body        counts as seen from its first byte on
  *
  * More early segments than are kept mean that bytes were missed: the thread is lost,
  * counted, and taken up at the next segment that begins a message.
@@ -83,17 +83,18 @@ FATHOM_STEP l7_hold(struct __sk_buff *skb)
 		else if (d->held_seq[i] == w->seq && d->held_len[i] >= w->len)
 			return 1;
 	}
-	if (slot == L7_HELD)
+	/* One that can't be kept whole is a gap, and said to be. */
+	if (slot == L7_HELD || w->len > L7_EARLY)
 		return 0;
 	key.conn = conn->id;
-	key.index = w->index;
+	key.index = w->ct_index;
 	key.slot = slot;
 	/* The window is free: it serves to make the entry. */
 	bpf_map_update_elem(&l7_held, &key, w->b, BPF_ANY);
 	kept = bpf_map_lookup_elem(&l7_held, &key);
 	if (!kept)
 		return 0;
-	size = w->len > L7_EARLY ? L7_EARLY : w->len;
+	size = w->len;
 	L7_LENGTH(size, L7_EARLY);
 	if (bpf_skb_load_bytes(skb, w->off, kept, size))
 		return 0;
@@ -146,7 +147,7 @@ FATHOM_STEP l7_unhold(__u32 any)
 		return 0;
 	slot &= L7_HELD - 1;
 	key.conn = conn->id;
-	key.index = w->index;
+	key.index = w->ct_index;
 	key.slot = slot;
 	w->seq = d->held_seq[slot];
 	w->len = d->held_len[slot];
@@ -168,7 +169,7 @@ FATHOM_STEP l7_unhold(__u32 any)
 /* Brings back what the end of a packet cut through: its bytes before the window, its record. */
 static __always_inline int l7_recall(struct l7_work *w)
 {
-	struct l7_split_key key = { .conn = w->conn, .index = w->index };
+	struct l7_split_key key = { .conn = w->conn, .index = w->ct_index };
 	struct l7_split *split;
 
 	split = bpf_map_lookup_elem(&l7_splits, &key);
@@ -253,7 +254,7 @@ FATHOM_STEP l7_keep(__u32 index, __u32 left, __u32 draft)
 /* What was kept is used up. */
 static __always_inline void l7_forget(struct l7_work *w)
 {
-	struct l7_split_key key = { .conn = w->conn, .index = w->index };
+	struct l7_split_key key = { .conn = w->conn, .index = w->ct_index };
 
 	bpf_map_delete_elem(&l7_splits, &key);
 }
@@ -272,6 +273,32 @@ static __always_inline void l7_lose(struct l7_dir *d)
 #define L7_READ 1 /* there is something to read */
 #define L7_PASS 0
 
+#define L7_LEAP (1U << 30) /* sequence numbers can tell no more than twice as much apart */
+
+/*
+ * Goes on behind a body, as far as sequence numbers reach: what lies before counts
+ * as seen. So packets of a body change nothing, in whatever order they come and on
+ * whatever CPU; and one that is missed there isn't missed.
+ */
+static __always_inline void l7_leap(struct l7_dir *d)
+{
+	__u32 step = d->skip > L7_LEAP ? L7_LEAP : d->skip;
+
+	if (!d->skip || d->skip == L7_SKIP_ALL)
+		return;
+	d->next += step;
+	d->skip -= step;
+	d->flags |= L7D_BODY;
+}
+
+/* Takes away what was seen of a segment. */
+static __always_inline void l7_trim(struct l7_work *w, __u32 seen)
+{
+	w->off += seen;
+	w->len -= seen;
+	w->seq += seen;
+}
+
 /* Which part of the segment is to be read; trims what was seen, holds what is early. */
 static __noinline int l7_sequence(struct __sk_buff *skb, struct l7_work *w, struct l7_dir *d)
 {
@@ -281,49 +308,34 @@ static __noinline int l7_sequence(struct __sk_buff *skb, struct l7_work *w, stru
 		d->flags |= L7D_STARTED;
 		d->next = w->seq;
 	}
+	if (d->skip == L7_SKIP_ALL)
+		return L7_PASS;
 	ahead = w->seq - d->next;
-	if (ahead < 0) {
-		__u32 seen = -ahead;
-
-		ledger_count(LEDGER_L7_REPEATED);
-		if (seen >= w->len)
+	if (ahead > 0) {
+		if (l7_hold(skb))
 			return L7_PASS;
-		w->off += seen;
-		w->len -= seen;
-		w->seq += seen;
-	} else if (ahead > 0) {
-		if (d->skip == L7_SKIP_ALL) {
-			d->next = w->seq;
-		} else if (d->skip >= (__u32)ahead) {
-			d->skip -= (__u32)ahead;
-			d->next = w->seq;
-		} else {
-			if (l7_hold(skb))
-				return L7_PASS;
-			l7_lose(d);
-			d->next = w->seq;
-		}
+		l7_lose(d);
+		d->next = w->seq;
+		return L7_READ;
 	}
+	if (ahead < 0) {
+		if (!(d->flags & L7D_BODY))
+			ledger_count(LEDGER_L7_REPEATED);
+		if ((__u32)-ahead >= w->len)
+			return L7_PASS;
+		l7_trim(w, -ahead);
+	}
+	d->flags &= ~L7D_BODY;
+	if (!d->skip)
+		return L7_READ;
+	/* A body so long that one leap didn't take it. */
+	l7_leap(d);
+	ahead = d->next - w->seq;
+	if ((__u32)ahead >= w->len)
+		return L7_PASS;
+	l7_trim(w, ahead);
+	d->flags &= ~L7D_BODY;
 	return L7_READ;
-}
-
-/* Passes over what belongs to a body; says whether anything is left. */
-static __always_inline int l7_pass_body(struct l7_work *w, struct l7_dir *d)
-{
-	__u64 skip = d->skip;
-
-	if (!skip)
-		return 1;
-	if (skip == L7_SKIP_ALL)
-		return 0;
-	if (skip >= w->len) {
-		d->skip = skip - w->len;
-		return 0;
-	}
-	d->skip = 0;
-	w->off += (__u32)skip;
-	w->len -= (__u32)skip;
-	return 1;
 }
 
 /* The parser of a protocol; comes back only if there is none. */
@@ -365,10 +377,11 @@ FATHOM_STEP l7_end(void)
 		return 0;
 	key.conn = conn->id;
 	for (__u32 i = 0; i < 2; i++) {
-		key.index = i;
+		/* Kept by conntrack's notion of directions, which doesn't change. */
+		key.index = i ^ !!(conn->flags & L7C_TURNED);
 		if (conn->dir[i].carry || (conn->dir[i].flags & L7D_DRAFT))
 			bpf_map_delete_elem(&l7_splits, &key);
-		key.index = i | 2;
+		key.index |= 2;
 		if (conn->proto == L7_HTTP2 && conn->dir[i].http2.stash)
 			bpf_map_delete_elem(&l7_splits, &key);
 	}
@@ -397,6 +410,36 @@ static __always_inline void l7_take(struct l7_work *w, const struct l7_conn *con
 	w->d = *d;
 }
 
+/*
+ * Of a connection that was seen from its middle on, conntrack calls the first
+ * sender its opener. What is said tells better: the directions change places.
+ */
+static __always_inline void l7_turn_conn(struct l7_work *w, struct l7_conn *conn)
+{
+	w->d = conn->dir[0];
+	conn->dir[0] = conn->dir[1];
+	conn->dir[1] = w->d;
+	conn->flags ^= L7C_TURNED;
+	w->conn_flags = conn->flags;
+	w->d = conn->dir[w->index & 1];
+}
+
+/* Whether the bytes are a beginning of the other direction's. */
+static __always_inline int l7_detect_turned(struct l7_work *w, struct l7_conn *conn)
+{
+	int got;
+
+	w->index ^= 1;
+	got = l7_detect(0);
+	if (got == L7_NEXT &&
+	    (w->found == L7_HTTP1 || w->found == L7_DNS || w->found == L7_KAFKA)) {
+		l7_turn_conn(w, conn);
+		return L7_NEXT;
+	}
+	w->index ^= 1;
+	return got == L7_MORE ? L7_MORE : L7_LOST;
+}
+
 /* Parses one segment whose turn it is: the packet, or a held one. Comes back when there is no parser to go on. */
 static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
 				      struct l7_conn *conn, struct l7_dir *d)
@@ -405,8 +448,6 @@ static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
 
 	/* After the parsers the whole segment counts as taken. */
 	d->next = w->seq + w->len;
-	if (!l7_pass_body(w, d))
-		return L7_DONE;
 	l7_take(w, conn, d);
 	if (!l7_load(skb)) {
 		l7_lose(d);
@@ -415,12 +456,17 @@ static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
 	if (!conn->proto || (d->flags & L7D_LOST)) {
 		w->begins = !(conn->flags & L7C_JOINED) && !(d->flags & L7D_LOST);
 		got = l7_detect(conn->proto);
+		if (got == L7_LOST && !conn->proto && (conn->flags & L7C_JOINED)) {
+			got = l7_detect_turned(w, conn);
+			if (got == L7_NEXT)
+				d = &conn->dir[w->index & 1];
+		}
 		if (got == L7_MORE) {
 			d->carry = l7_left(w);
 			if (d->carry > 64)
 				d->carry = 0; /* no beginning is that long */
 			else
-				l7_keep(w->index, d->carry, 0);
+				l7_keep(w->ct_index, d->carry, 0);
 			return L7_DONE;
 		}
 		if (got == L7_DONE)
@@ -462,6 +508,7 @@ static __always_inline struct l7_dir *l7_put_back(struct l7_work *w)
 		return NULL;
 	d = &conn->dir[w->index & 1];
 	*d = w->d;
+	l7_leap(d);
 	return d;
 }
 
@@ -474,14 +521,22 @@ static __always_inline void l7_segment_end(struct __sk_buff *skb, struct l7_work
 {
 	struct l7_conn *conn;
 
-	if (d->held && l7_unhold(0))
+	if (d->held && l7_unhold(0)) {
 		bpf_tail_call(skb, &l7_programs, L7_PROG_TCP);
+		/* More tail calls than the kernel makes: the held segment is lost. */
+		l7_lose(d);
+	}
 	if (!w->over)
 		return;
 	conn = l7_conn_of(w);
 	if (conn && conn->proto == L7_WEBSOCKET) {
 		w->over = L7_ENDING;
 		bpf_tail_call(skb, &l7_programs, L7_PROG_WS);
+	}
+	/* Requests that will never be answered. */
+	if (conn && conn->proto == L7_HTTP1 && conn->dir[0].count != conn->dir[1].count) {
+		w->over = L7_ENDING;
+		bpf_tail_call(skb, &l7_programs, L7_PROG_HTTP1);
 	}
 	l7_end();
 }

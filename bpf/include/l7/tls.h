@@ -227,7 +227,7 @@ FATHOM_STEP tls_step(struct __sk_buff *skb)
 	return L7_OVER;
 }
 
-/* The server speaks before the hello has ended: what there is of it, as the record of this packet. */
+/* The server speaks before the hello has ended: told is what there is of it. */
 FATHOM_STEP tls_interrupted(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
@@ -241,10 +241,11 @@ FATHOM_STEP tls_interrupted(struct __sk_buff *skb)
 	l7_record_begin(w);
 	w->d = conn->dir[0];
 	w->d.carry = 0;
-	w->index = 0;
+	/* What was kept is of the other direction. */
+	w->ct_index ^= 1;
 	if (w->d.flags & L7D_DRAFT)
 		l7_recall(w);
-	w->index = 1;
+	w->ct_index ^= 1;
 	w->split.record.head.proto = L7_TLS;
 	w->split.record.head.flags |= L7_F_TRUNCATED;
 	l7_emit(skb, L7_TYPE_UNKNOWN);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::abi;
 use crate::error::{Error, Result};
 
 /// Everything a datapath is loaded with.
@@ -19,7 +20,13 @@ pub struct LoadConfig {
     pub peer_address: PeerAddress,
     pub timeouts: Timeouts,
     pub l7: L7Mode,
+    /// Names of the HTTP headers whose values are captured: at most [`abi::L7_HEADERS`], of at most
+    /// [`HEADER_NAME_MAX`] characters of a token (RFC 9110, section 5.6.2).
+    pub l7_headers: Vec<String>,
 }
+
+/// Characters of a header name that can be captured.
+pub const HEADER_NAME_MAX: usize = 32;
 
 impl Default for LoadConfig {
     fn default() -> Self {
@@ -32,6 +39,7 @@ impl Default for LoadConfig {
             peer_address: PeerAddress::Backend,
             timeouts: Timeouts::default(),
             l7: L7Mode::All,
+            l7_headers: Vec::new(),
         }
     }
 }
@@ -207,6 +215,12 @@ impl LoadConfig {
         };
         ring("events_bytes", self.sizes.events_bytes)?;
         ring("drops_bytes", self.sizes.drops_bytes)?;
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        let fits = |name: &String| (1..=HEADER_NAME_MAX).contains(&name.len()) && name.bytes().all(token);
+        if self.l7_headers.len() > abi::L7_HEADERS || !self.l7_headers.iter().all(fits) {
+            let range = "at most 8 header names of 1 to 32 characters";
+            return Err(Error::Setting { name: "l7_headers", value: self.l7_headers.len() as u64, range });
+        }
         let exchanges = self.sizes.l7_exchanges;
         if !exchanges.is_power_of_two() || !(4..=1 << 22).contains(&exchanges) {
             let range = "a power of two, 4 to 4194304";

@@ -1,6 +1,7 @@
 //! The object into the kernel: configured, checked by the verifier, its maps found again or made.
 
 mod config;
+mod headers;
 mod pins;
 mod program;
 mod retired;
@@ -13,8 +14,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use libbpf_rs::MapCore as _;
 use libbpf_rs::skel::{OpenSkel as _, Skel as _, SkelBuilder as _};
+use zerocopy::IntoBytes as _;
 
-pub use config::{EventPolicy, L7Mode, LoadConfig, PeerAddress, Sizes, Timeouts};
+pub use config::{EventPolicy, HEADER_NAME_MAX, L7Mode, LoadConfig, PeerAddress, Sizes, Timeouts};
 use pins::Pins;
 pub use pins::remove_pins;
 pub use program::Program;
@@ -41,6 +43,7 @@ pub struct Datapath {
     drops: OwnedFd,
     /// Open for as long as it isn't pinned: the kernel empties a table of programs that no process has.
     l7_programs: RawMap,
+    l7_headers: RawMap,
     former: (FormerRings, FormerRings),
     links: Links,
     features: Features,
@@ -111,6 +114,7 @@ impl Datapath {
         };
         let (events, drops) = (ring("events")?, ring("drops")?);
         let l7_programs = RawMap::new(ring("l7_programs")?).context(|| "open l7_programs".into())?;
+        let l7_headers = RawMap::new(ring("l7_headers")?).context(|| "open l7_headers".into())?;
         let former =
             |ring| pins.as_ref().map_or_else(|| Ok(FormerRings::default()), |pins| pins.former(ring));
         let datapath = Self {
@@ -120,12 +124,14 @@ impl Datapath {
             events,
             drops,
             l7_programs,
+            l7_headers,
             links: Links::new(pins.as_ref().map(Pins::links_dir)),
             features,
             lifetimes: tunables::lifetimes(&config.timeouts)?,
         };
         datapath.sweep_links()?;
         datapath.place_l7(config.l7)?;
+        datapath.place_headers(&config.l7_headers)?;
         Ok(datapath)
     }
 
@@ -141,6 +147,16 @@ impl Datapath {
                 table.update(&key, &self.program(program).as_raw_fd().to_ne_bytes())
             };
             placed.context(|| format!("place {}", program.name()))?;
+        }
+        Ok(())
+    }
+
+    fn place_headers(&self, names: &[String]) -> Result<()> {
+        for (index, header) in headers::entries(names).enumerate() {
+            let key = (index as u32).to_ne_bytes();
+            self.l7_headers
+                .update(&key, header.as_bytes())
+                .context(|| "tell which headers to capture".into())?;
         }
         Ok(())
     }

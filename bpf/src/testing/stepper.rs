@@ -69,6 +69,18 @@ impl Stepper {
         Self::with(at + 4, &writes)
     }
 
+    /// The same, the running number itself besides, in this machine's byte order `number_at` bytes from
+    /// the start: what a message and its answer know each other by.
+    ///
+    /// # Errors
+    /// Without root.
+    pub fn numbered_sequence(at: u16, stride: u16, number_at: u16) -> Result<Self> {
+        use insn::*;
+        let number = store32(2, number_at as i16, 7);
+        let writes = [number, multiply_imm(7, stride.into()), to_be32(7), store32(2, at as i16, 7)];
+        Self::with(at.max(number_at) + 4, &writes)
+    }
+
     /// The program that writes as told: the number is in register 7, the packet's start in 2.
     fn with(end: u16, writes: &[ffi::bpf_insn; 4]) -> Result<Self> {
         let map = |kind, value_size| {

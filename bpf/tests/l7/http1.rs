@@ -218,3 +218,21 @@ fn a_port_used_again_begins_anew() {
     talk.client(GET).server(OK);
     assert_eq!(lines(&talk.take()), ["0 1 shop.example /a?b=c", "0 Some(200)"]);
 }
+
+#[test]
+fn a_request_whose_connection_ends_is_told_of() {
+    let mut rig = Rig::new();
+    let mut talk = Talk::open(&mut rig);
+    talk.client(GET).server(OK).client(GET).client(GET).server(&OK[..20]);
+    talk.take();
+    talk.reset();
+    let told = talk.take();
+    assert_eq!(lines(&told), ["1 None", "2 None"]);
+    assert!(told.iter().all(|t| t.has(l7_flag::ENDED) && t.head.latency_ns == 0 && t.head.duration_ns > 0));
+    // From the server, though it is the client that reset it.
+    assert!(told.iter().all(|t| t.event.sport() == 8080 && t.event.flags & flag::REPLY != 0));
+
+    let mut talk = Talk::open(&mut rig);
+    talk.client(GET).server(OK).client(GET).close();
+    assert_eq!(lines(&talk.take())[2..], ["1 1 shop.example /a?b=c", "1 None"]);
+}

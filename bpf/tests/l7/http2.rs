@@ -435,3 +435,41 @@ fn captured_texts() {
     assert_eq!(told[0].host(), "by-host");
     let _ = Side::Client;
 }
+
+#[test]
+fn headers_of_the_list_are_captured() {
+    let mut rig = Rig::with(|config| {
+        config.l7_headers = vec!["X-Request-Id".into(), "user-agent".into(), "content-type".into()]
+    });
+    let mut talk = opened(&mut rig);
+    // user-agent by its index in the static table, the others by name; then all from the dynamic one.
+    let block = [
+        get("/"),
+        insert("x-request-id", "7"),
+        vec![0x40 | 58, 3, b'c', b'l', b'i'],
+        insert("content-type", "application/grpc"),
+    ];
+    talk.client(frame(HEADERS, END_HEADERS | END_STREAM, 1, &block.concat()));
+    let again =
+        [indexed(2), indexed(66), indexed(64), indexed(63), indexed(62), plain("x-request-idx", "no")];
+    talk.client(frame(HEADERS, END_HEADERS | END_STREAM, 3, &again.concat()));
+    let captured = |told: &Told| {
+        let headers = told.texts.iter().filter(|text| text.0 == l7_text::HEADER);
+        headers.map(|text| String::from_utf8_lossy(&text.3).into_owned()).collect::<Vec<_>>()
+    };
+    let told = talk.take();
+    let want = ["x-request-id: 7", "user-agent: cli", "content-type: application/grpc"];
+    assert_eq!(captured(&told[0]), want);
+    assert_eq!(captured(&told[1]), want);
+    assert!(told[1].has(l7_flag::GRPC));
+    talk.close();
+
+    let mut talk = Talk::open(&mut rig);
+    talk.client(
+        b"GET / HTTP/1.1\r\nHost: h\r\nX-REQUEST-ID:  abc \r\nX-Request-Idx: no\r\nuser-agent:x\r\n\r\n",
+    );
+    talk.server(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n");
+    let told = talk.take();
+    assert_eq!(captured(&told[0]), ["X-REQUEST-ID:  abc", "user-agent:x"]);
+    assert_eq!(captured(&told[1]), ["Content-Type: text/html"]);
+}

@@ -305,7 +305,7 @@ fn every_version_of_produce() {
     let mut talk = Talk::open(&mut rig);
     for version in 0..=13 {
         let topics: &[(&str, &[usize])] = &[("orders", &[10, 300]), ("carts", &[]), ("mail", &[1])];
-        let name = |topic| if version >= 13 { format!("#{topic}") } else { format!("{topic}") };
+        let name = |topic: &str| if version >= 13 { format!("#{topic}") } else { topic.to_string() };
         talk.client(produce(version, 5, 1, topics)).server(produced(version, 5, "orders", -1));
         let [a, b, c] = ["orders", "carts", "mail"].map(name);
         let request = format!("5 0v{version} shop {a},{b},{c} 3");
@@ -327,7 +327,7 @@ fn every_version_of_fetch() {
             body.array(1).string("orders").array(1).i32(0).i16(70)
         };
         talk.server(response(FETCH, version, 6, body));
-        let name = |topic| if version >= 13 { format!("#{topic}") } else { format!("{topic}") };
+        let name = |topic: &str| if version >= 13 { format!("#{topic}") } else { topic.to_string() };
         let [a, b, c] = ["orders", "carts", "mail"].map(name);
         let request = format!("6 1v{version} reader {a},{b},{c} 4+");
         assert_eq!(lines(&talk.take()), [request, format!("6 1v{version} = Some(70)")]);

@@ -1,6 +1,6 @@
 //! What a ClientHello tells before all is secret.
 
-use fathom_bpf::abi::{LedgerStage, l7_flag, l7_protocol, l7_text, l7_type};
+use fathom_bpf::abi::{LedgerStage, flag, l7_flag, l7_protocol, l7_text, l7_type};
 
 use crate::packet::Rig;
 use crate::talk::{Talk, Told};
@@ -169,7 +169,9 @@ fn a_server_that_interrupts_ends_the_hello() {
     for (cut, expected) in [(600, "Shop.Example [-]+"), (7, "- [-]+"), (60, "- [-]+")] {
         let mut talk = Talk::open(&mut rig);
         talk.client(&all[..cut]).server([21, 3, 3, 0, 2, 2, 40]).client(&all[cut..]);
-        assert_eq!(lines(&talk.take()), [expected], "{cut}");
+        let told = talk.take();
+        assert_eq!(lines(&told), [expected], "{cut}");
+        assert_eq!((told[0].event.dport(), told[0].event.flags & flag::REPLY), (8080, 0));
     }
 }
 

@@ -3,7 +3,8 @@
 //! A dialogue is two byte streams and the order of their parts. It travels as frames through the
 //! programs, cut anywhere, with parts repeated and out of order, and the records it leaves are
 //! compared with what crates that know the protocol read from the complete streams. Dialogues are
-//! written by hand (`corpus`) or generated. Two seconds per protocol unless told otherwise:
+//! written by hand (`corpus`) or generated. Two seconds per protocol unless told
+//! otherwise:
 //!
 //! ```text
 //! FATHOM_FUZZ_SECONDS=600 FATHOM_FUZZ_SEED=7 cargo test -p fathom-bpf --test l7_streams -- --nocapture

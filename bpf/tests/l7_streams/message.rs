@@ -94,6 +94,7 @@ pub struct Message {
     pub code: u16,
     pub detail: u32,
     pub messages: [u32; 2],
+    pub bytes: [u64; 2],
     pub texts: Vec<Text>,
     /// A latency was told.
     pub timed: bool,
@@ -129,6 +130,7 @@ impl Message {
             code: head.code,
             detail: head.detail,
             messages: head.messages,
+            bytes: head.bytes,
             texts: message.texts().map(text).collect(),
             timed: head.latency_ns > 0,
         }
@@ -263,6 +265,9 @@ impl fmt::Debug for Message {
         }
         if self.messages != [0, 0] {
             write!(f, " messages={:?}", self.messages)?;
+        }
+        if self.bytes != [0, 0] {
+            write!(f, " bytes={:?}", self.bytes)?;
         }
         for (_, name) in FLAG_NAMES.iter().filter(|(flag, _)| self.has(*flag)) {
             write!(f, " +{name}")?;

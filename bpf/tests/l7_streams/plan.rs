@@ -47,6 +47,8 @@ pub struct Plan {
     pub probes: usize,
     /// No handshake is seen, and of each side's bytes the first so many are not.
     pub joined: Option<[usize; 2]>,
+    /// Of a joined connection the first packet seen is an acknowledgement of the server's, not of the client's.
+    pub server_first: bool,
     /// One in this many segments never comes; 0 = none.
     pub losses: usize,
     /// Of everything above that is random.
@@ -66,6 +68,7 @@ impl Plan {
             disorder: 0,
             probes: 0,
             joined: None,
+            server_first: false,
             losses: 0,
             seed: 0,
         }
@@ -94,6 +97,7 @@ impl Plan {
             disorder,
             probes: *random.pick(&[0, 0, 3]),
             joined: None,
+            server_first: false,
             losses: 0,
             seed: random.next(),
         }
@@ -111,6 +115,9 @@ impl Plan {
             Road { plan: self, random: &mut random, streams: &streams, seen: [0; 2], packets: Vec::new() };
         if self.joined.is_none() {
             road.handshake();
+        } else {
+            let first = if self.server_first { Side::Server } else { Side::Client };
+            road.push(first, ACK, 0, &[]);
         }
         for (side, writes) in dialogue.bursts() {
             road.burst(side, &writes);

@@ -104,7 +104,8 @@ impl Stage {
         let step = ledger.since(&self.last);
         self.last = ledger;
         self.judge(packets.len(), &step, &records, &messages);
-        envelope::judge(dialogue.transport, plan, ends, &envelopes);
+        let whole = step[LedgerStage::L7Gaps] + step[LedgerStage::L7Malformed] == 0;
+        envelope::judge(dialogue.transport, plan, ends, &envelopes, whole);
         Played { messages, ledger: step }
     }
 

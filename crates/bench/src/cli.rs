@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use nix::unistd::geteuid;
 
-use crate::{services, suite, traffic};
+use crate::{l7, services, suite, traffic};
 
 /// Measures what Fathom costs, and prints one "name value unit" line per figure
 #[derive(Debug, Parser)]
@@ -23,7 +23,7 @@ enum Command {
         /// the results as JSON on standard output; everything else then goes to standard error
         #[arg(long)]
         json: bool,
-        /// leave out the parts not named: datapath, traffic, services, agent, relay
+        /// leave out the parts not named: datapath, messages, traffic, l7, services, agent, relay
         #[arg(long, value_delimiter = ',')]
         only: Vec<String>,
     },
@@ -32,6 +32,14 @@ enum Command {
         #[command(flatten)]
         effort: Effort,
         /// Fathom in neither lab: how far apart two equal labs measure
+        #[arg(long)]
+        null: bool,
+    },
+    /// HTTP/1, HTTP/2 and what is neither, between two pods: messages read and not read
+    L7 {
+        #[command(flatten)]
+        effort: Effort,
+        /// messages read in neither lab: how far apart two equal labs measure
         #[arg(long)]
         null: bool,
     },
@@ -67,6 +75,7 @@ pub fn run() -> Result<()> {
     match command {
         Command::All { effort, json, only } => suite::run(effort, json, &only),
         Command::Traffic { effort, null } => traffic::run(effort, null),
+        Command::L7 { effort, null } => l7::run(effort, null),
         Command::Services { effort } => services::run(effort),
     }
 }

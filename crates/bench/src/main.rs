@@ -6,12 +6,14 @@ mod cli;
 mod figure;
 mod follow;
 mod kube_proxy;
+mod l7;
 mod process;
 mod services;
 mod stage;
 mod suite;
 mod table;
 mod traffic;
+mod web;
 
 fn main() -> std::process::ExitCode {
     match cli::run() {

@@ -1,6 +1,7 @@
-//! What a process has used: CPU time and memory, from /proc.
+//! What a process has used, CPU time and memory, from /proc; and what all of a cgroup have.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -20,6 +21,18 @@ pub fn cpu(pid: i32) -> Result<Duration> {
         nanos += first.with_context(|| format!("no number in {}", path.display()))?;
     }
     Ok(Duration::from_nanos(nanos))
+}
+
+/// CPU time of all that ran in a cgroup so far, in microseconds' resolution, the kernel's part of it included.
+///
+/// # Errors
+/// When the cgroup is gone.
+pub fn cpu_of_cgroup(directory: &Path) -> Result<Duration> {
+    let path = directory.join("cpu.stat");
+    let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let used = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
+    let used = used.and_then(|used| used.parse().ok());
+    Ok(Duration::from_micros(used.with_context(|| format!("no usage_usec in {}", path.display()))?))
 }
 
 /// Resident memory, bytes.

@@ -5,7 +5,7 @@ use fathom_lab::spec::{Datapath, PodSpec, Protocol, ServiceSpec, Spec};
 use fathom_lab::{Lab, Tools, Where};
 
 /// Client and server share it: on two, results depend on where the scheduler puts them.
-const CPU: &str = "0";
+pub const CPU: &str = "0";
 /// Where servers listen.
 pub const PORT: u16 = 8080;
 /// Pods behind the services.
@@ -13,7 +13,7 @@ pub const SERVERS: [&str; 3] = ["server-0", "server-1", "server-2"];
 pub const CLIENT: &str = "client";
 pub const NODE: &str = "node-a";
 
-/// Selects the servers and allows the client, one port: every new connection is judged.
+/// Selects the servers and allows the client, four ports: every new connection is judged.
 const POLICY: &str = "apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: clients-only, namespace: default}
@@ -22,7 +22,7 @@ spec:
   policyTypes: [Ingress]
   ingress:
     - from: [{podSelector: {matchLabels: {app: client}}}]
-      ports: [{protocol: TCP, port: 8080}]
+      ports: [{protocol: TCP, port: 8080, endPort: 8083}]
 ";
 
 /// A node with three servers, a client, a service and a policy.
@@ -30,6 +30,14 @@ spec:
 /// # Errors
 /// When the lab does not come up.
 pub fn lab(name: &str, datapath: Datapath) -> Result<Lab> {
+    lab_with(name, datapath, &[])
+}
+
+/// The same, its agent with further arguments.
+///
+/// # Errors
+/// As [`lab`].
+pub fn lab_with(name: &str, datapath: Datapath, agent: &[&str]) -> Result<Lab> {
     let listen = format!("[::]:{PORT}");
     let mut spec = Spec::new(&format!("bench-{name}-{}", std::process::id()), 1)
         .datapath(datapath)
@@ -42,6 +50,9 @@ pub fn lab(name: &str, datapath: Datapath) -> Result<Lab> {
     }
     if datapath == Datapath::Fathom {
         spec = spec.with_relay();
+    }
+    for argument in agent {
+        spec = spec.agent_arg(argument);
     }
     let own = std::env::current_exe().context("find the running binary")?;
     Lab::ephemeral(spec, Tools::beside(&own.with_file_name("fathom-lab")))

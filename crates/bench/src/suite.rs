@@ -30,9 +30,11 @@ enum Run {
     Own(&'static str),
 }
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 8] = [
     Part { area: "datapath", run: Run::Bench("datapath"), quick: true },
+    Part { area: "messages", run: Run::Bench("messages"), quick: true },
     Part { area: "traffic", run: Run::Own("traffic"), quick: true },
+    Part { area: "l7", run: Run::Own("l7"), quick: true },
     Part { area: "services", run: Run::Own("services"), quick: true },
     Part { area: "agent", run: Run::Bench("ingest"), quick: false },
     Part { area: "agent", run: Run::Bench("get_flows"), quick: false },

@@ -6,9 +6,11 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use fathom_bpf::decode::decode;
 use fathom_node_agent::events::flow::BYTES_PER_FLOW;
 use nix::time::ClockId;
-use support::{cpu_ns, figure, packet, pipeline, records};
+use support::{cpu_ns, figure, messages, packet, pipeline, records};
+use zerocopy::IntoBytes as _;
 
 mod support;
 
@@ -74,9 +76,36 @@ fn main() {
     println!("ingest.bytes_allocated_per_event {:.4} bytes", allocated as f64 / events);
     println!("ingest.allocations_per_event {:.6} allocations", allocations as f64 / events);
 
+    of_messages();
     with_names(&records);
     follow_beside(&records);
     bytes_per_flow(&records);
+}
+
+/// Messages: decoded, joined with the request they answer, stored.
+fn of_messages() {
+    let messages = messages(RECORDS);
+    let pipeline = pipeline(4096);
+    let mut intake = pipeline.intake().expect("the first");
+    let mut costs = Vec::new();
+    let mut allocations = 0;
+    for _ in 0..ROUNDS {
+        let counted = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = cpu_ns(ClockId::CLOCK_THREAD_CPUTIME_ID);
+        for drain in messages.chunks(1024) {
+            intake.begin_batch();
+            for bytes in drain {
+                intake.take(decode(bytes.as_bytes()).expect("a record"));
+            }
+            intake.publish();
+        }
+        costs.push(cpu_ns(ClockId::CLOCK_THREAD_CPUTIME_ID) - before);
+        allocations = ALLOCATIONS.load(Ordering::Relaxed) - counted;
+    }
+    costs.sort_unstable();
+    figure("ingest.ns_per_message.median", costs[ROUNDS / 2] as f64 / f64::from(RECORDS), "ns");
+    let per_message = allocations as f64 / f64::from(RECORDS);
+    println!("ingest.allocations_per_message {per_message:.3} allocations");
 }
 
 /// The same where half of the addresses have names learned from DNS.

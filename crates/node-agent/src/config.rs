@@ -319,6 +319,7 @@ impl Config {
                 L7::Dns => L7Mode::Dns,
                 L7::All => L7Mode::All,
             },
+            l7_headers: self.l7_headers().iter().map(|name| name.to_string()).collect(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! DNS as resolvers and servers have it.
 
+use fathom_bpf::abi::l7_dns_fault;
+
 use crate::dialogue::{Dialogue, Transport};
 use crate::generate::dns::{A, AAAA, CNAME, OPT, Writer, name};
 
@@ -27,6 +29,33 @@ fn both(what: &str, parts: &[(bool, Vec<u8>)]) -> [Dialogue; 2] {
         tcp = if *client { tcp.client(framed) } else { tcp.server(framed) };
     }
     [udp, tcp]
+}
+
+/// Queries that are refused, each with the fault that is told of it and how many questions it asked.
+pub fn refused() -> Vec<(Dialogue, u32, u16)> {
+    let mut two = query(20, "a.example.com", A);
+    two.question(&name("b.example.com"), A, 1);
+    let header = [0, 21, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    let itself = [&header[..], &[0xc0, 12, 0, 1, 0, 1]].concat();
+    let ahead = [&header[..], &[0xc0, 30, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
+    let reserved = [&header[..], &[0x41, b'a', 0, 0, 1, 0, 1]].concat();
+    let mut long = header.to_vec();
+    (0..5).for_each(|_| long.extend([&[63][..], &[b'x'; 63]].concat()));
+    long.extend([0, 0, 1, 0, 1]);
+    let whole = query(22, "broken.example.com", A).bytes;
+    let faults = [
+        ("two questions", two.bytes, l7_dns_fault::QUESTIONS, 2),
+        ("a name that points to itself", itself, l7_dns_fault::NAME, 0),
+        ("a name that points ahead", ahead, l7_dns_fault::NAME, 0),
+        ("a label of a type that is reserved", reserved, l7_dns_fault::NAME, 0),
+        ("a name of 320 octets", long, l7_dns_fault::NAME, 0),
+        ("a name that breaks off", whole[..20].to_vec(), l7_dns_fault::SHORT, 0),
+        ("no type", whole[..whole.len() - 4].to_vec(), l7_dns_fault::SHORT, 0),
+    ];
+    let each = faults.into_iter().flat_map(|(what, bytes, fault, questions)| {
+        both(what, &[(true, bytes)]).map(|dialogue| (dialogue, fault, questions))
+    });
+    each.collect()
 }
 
 pub fn dialogues() -> Vec<Dialogue> {

@@ -37,6 +37,26 @@ impl Talk {
         Self { dialogue, encoders, random: Random::new(7) }
     }
 
+    /// Begun as HTTP/1 (RFC 7540 section 3.2).
+    fn upgraded(name: &str, before: &str) -> Self {
+        let ask = "GET /first HTTP/1.1\r\nHost: web\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+                   HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\n";
+        let accept = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+        let mut dialogue = Dialogue::tcp(format!("HTTP/2: {name}"), 8080);
+        if !before.is_empty() {
+            dialogue = dialogue.client(before).server("HTTP/1.1 204 No Content\r\n\r\n");
+        }
+        let dialogue = dialogue
+            .client(ask)
+            .server([accept.as_bytes(), &settings(&[(3, 100)])].concat())
+            .client([PREFACE, &settings(&[])].concat());
+        Self {
+            dialogue,
+            encoders: [Encoder::new(BEST, 4096), Encoder::new(BEST, 4096)],
+            random: Random::new(7),
+        }
+    }
+
     fn write(mut self, side: Side, bytes: &[u8]) -> Self {
         self.dialogue = self.dialogue.write(side, bytes);
         self
@@ -148,6 +168,21 @@ fn blocks() -> Vec<Talk> {
         .write(Side::Server, &frame(DATA, PADDED | END_STREAM, 1, &[3, b'o', b'k', 0, 0, 0]));
     all.push(talk.get(3, "/next").ok(3, true));
 
+    // Wherever the window ends that a long segment is read through.
+    for before in (1400..1500).step_by(10) {
+        let mut talk =
+            Talk::new("a field in two frames at the window's end", PLAIN).call(1, "/shop.Files/Put");
+        let block = talk.block(Side::Client, &pairs);
+        let (first, rest) = block.split_at(block.len() - 12);
+        let frames = [
+            frame(DATA, 0, 1, &vec![0; before]),
+            frame(HEADERS, END_STREAM, 3, first),
+            frame(CONTINUATION, END_HEADERS, 3, rest),
+            frame(DATA, END_STREAM, 1, &[0; 200]),
+        ];
+        all.push(talk.write(Side::Client, &frames.concat()).ok(3, true).begun(1).done(1, "0"));
+    }
+
     for len in [100, 126, 127, 128, 255, 256, 257, 1000, 3000] {
         for (name, style) in [("Huffman", BEST), ("plain", PLAIN)] {
             let path = format!("/{}", "p".repeat(len - 1));
@@ -230,6 +265,15 @@ fn oddities() -> Vec<Talk> {
     let hundred = (0..100).rev().fold(hundred, |talk, n| talk.ok(2 * n + 1, true));
     vec![
         hundred,
+        Talk::upgraded("from HTTP/1", "")
+            .ok(1, false)
+            .data(server, 1, true, b"hello")
+            .get(3, "/next")
+            .ok(3, true),
+        Talk::upgraded("from HTTP/1 that was spoken before", "GET /zeroth HTTP/1.1\r\nHost: web\r\n\r\n")
+            .ok(1, true)
+            .get(3, "/next")
+            .ok(3, true),
         Talk::new("early hints", BEST)
             .get(1, "/")
             .headers(server, 1, false, &[(":status", "103"), ("link", "</a>")])

@@ -12,7 +12,7 @@ use crate::dialogue::Dialogue;
 use crate::generate::kafka::{answer, encoded, encoded_response, request};
 
 fn tcp(name: &str) -> Dialogue {
-    Dialogue::tcp(format!("Kafka: {name}"), 9092)
+    Dialogue::tcp(format!("Kafka: {name}"), 9092).with_decoys()
 }
 
 const CLIENT: Option<&str> = Some("rdkafka");
@@ -77,6 +77,12 @@ pub fn dialogues() -> Vec<Dialogue> {
                 .client(request(ApiKey::Produce, 7, 1, CLIENT, &produce(7, 0, &[("logs", 100)])))
                 .client(request(ApiKey::Produce, 7, 2, CLIENT, &produce(7, 1, &[("logs", 100)])))
                 .server(answer(ApiKey::Produce, 7, 2, &produced(7))),
+            tcp("tokens after a handshake")
+                .client(request(ApiKey::SaslHandshake, 0, 1, CLIENT, b"\0\x05PLAIN"))
+                .server(answer(ApiKey::SaslHandshake, 0, 1, b"\0\0\0\0\0\x01\0\x05PLAIN"))
+                .client(b"\0\0\0\x0b\0user\0secret")
+                .server(b"\0\0\0\0")
+                .client(request(ApiKey::ApiVersions, 0, 2, CLIENT, b"")),
             tcp("an answer to nothing")
                 .client(request(ApiKey::ApiVersions, 0, 1, CLIENT, b""))
                 .server(answer(ApiKey::ApiVersions, 0, 9, &versions(0))),

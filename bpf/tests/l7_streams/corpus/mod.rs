@@ -4,3 +4,5 @@ pub mod dns;
 pub mod http1;
 pub mod http2;
 pub mod kafka;
+pub mod tls;
+pub mod websocket;

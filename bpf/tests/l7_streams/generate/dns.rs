@@ -110,7 +110,8 @@ fn random_name(random: &mut Random) -> Name {
             vec![noise(random, len), b"Odd".to_vec()]
         }
         _ => {
-            let mut name = name(*random.pick(&["svc.cluster.local", "example.com", "Example.COM", "org"]));
+            let zones = ["svc.cluster.local", "example.com", "Example.COM", "org"];
+            let mut name = name(zones[random.below(zones.len())]);
             for _ in 0..1 + random.below(3) {
                 name.insert(0, word(random, 20).into_bytes());
             }

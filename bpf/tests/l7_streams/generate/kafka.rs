@@ -2,20 +2,15 @@
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
-use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::metadata_response::{MetadataResponseBroker, MetadataResponseTopic};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{
-    ApiKey, FetchRequest, FetchResponse, FindCoordinatorResponse, HeartbeatResponse, InitProducerIdResponse,
-    JoinGroupResponse, LeaveGroupResponse, MetadataRequest, MetadataResponse, ProduceRequest,
-    ProduceResponse, RequestHeader, RequestKind, ResponseKind, SaslAuthenticateResponse,
-    SaslHandshakeResponse, SyncGroupResponse, TopicName,
+    ApiKey, FetchRequest, MetadataRequest, ProduceRequest, RequestHeader, RequestKind, ResponseKind,
+    TopicName,
 };
 use kafka_protocol::protocol::{Encodable as _, StrBytes};
 
+use super::kafka_responses::response;
 use super::{exact_word, length, noise, word};
 use crate::dialogue::{Dialogue, Side};
 use crate::packet::random::Random;
@@ -35,20 +30,24 @@ const READ: [ApiKey; 11] = [
     ApiKey::SaslHandshake,
 ];
 
-const ERRORS: [i16; 8] = [0, 0, 0, 0, 1, 3, 35, -1];
+pub const ERRORS: [i16; 8] = [0, 0, 0, 0, 1, 3, 35, -1];
 
-fn text(text: String) -> StrBytes {
+pub fn text(text: String) -> StrBytes {
     StrBytes::from_string(text)
 }
 
-fn topic_name(random: &mut Random) -> TopicName {
+pub fn topic_name(random: &mut Random) -> TopicName {
     let len = if random.one_in(10) { 249 } else { 1 + random.below(40) };
     TopicName(text(exact_word(random, len)))
 }
 
 /// A version, the newest and the oldest more often than the rest.
 fn version(random: &mut Random, api: ApiKey) -> i16 {
-    let range = api.valid_versions();
+    let mut range = api.valid_versions();
+    if api == ApiKey::SaslHandshake {
+        // After version 0 something else is spoken.
+        range.min = 1;
+    }
     match random.below(4) {
         0 => range.max,
         1 => range.min,
@@ -57,16 +56,16 @@ fn version(random: &mut Random, api: ApiKey) -> i16 {
 }
 
 /// How many topics: most often one, now and then more than are told.
-fn count(random: &mut Random) -> usize {
+pub fn count(random: &mut Random) -> usize {
     *random.pick(&[0, 1, 1, 1, 1, 2, 3, 4, 9])
 }
 
 /// A topic's id, as text.
-fn id(random: &mut Random) -> String {
+pub fn id(random: &mut Random) -> String {
     noise(random, 16).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn records(random: &mut Random) -> Option<Bytes> {
+pub fn records(random: &mut Random) -> Option<Bytes> {
     let len = length(random, 4000);
     (!random.one_in(10)).then(|| Bytes::from(noise(random, len)))
 }
@@ -131,112 +130,6 @@ fn metadata(random: &mut Random, version: i16) -> RequestKind {
     }
     request.topics = if version >= 1 && random.one_in(4) { None } else { Some(topics) };
     RequestKind::Metadata(request)
-}
-
-/// A response that its request's version has.
-fn response(random: &mut Random, api: ApiKey, version: i16) -> Option<ResponseKind> {
-    let error = *random.pick(&ERRORS);
-    Some(match api {
-        ApiKey::Produce => {
-            let mut response = ProduceResponse::default();
-            for _ in 0..count(random) {
-                let mut topic = TopicProduceResponse::default();
-                if version >= 13 {
-                    topic.topic_id = id(random).parse().expect("an id");
-                } else {
-                    topic.name = topic_name(random);
-                }
-                for index in 0..random.below(4) {
-                    let error = if index == 0 { error } else { *random.pick(&ERRORS) };
-                    let partition =
-                        PartitionProduceResponse::default().with_index(index as i32).with_error_code(error);
-                    topic.partition_responses.push(partition);
-                }
-                response.responses.push(topic);
-            }
-            ResponseKind::Produce(response)
-        }
-        ApiKey::Fetch => {
-            let mut response = FetchResponse::default();
-            if version >= 7 {
-                response.error_code = error;
-            }
-            for _ in 0..count(random) {
-                let mut topic = FetchableTopicResponse::default();
-                if version >= 13 {
-                    topic.topic_id = id(random).parse().expect("an id");
-                } else {
-                    topic.topic = topic_name(random);
-                }
-                for index in 0..random.below(4) {
-                    let error = *random.pick(&ERRORS);
-                    let data = PartitionData::default()
-                        .with_partition_index(index as i32)
-                        .with_error_code(error)
-                        .with_records(records(random));
-                    topic.partitions.push(data);
-                }
-                response.responses.push(topic);
-            }
-            ResponseKind::Fetch(response)
-        }
-        ApiKey::Metadata => {
-            let mut response = MetadataResponse::default();
-            for node in 0..random.below(6) {
-                let mut broker = MetadataResponseBroker::default()
-                    .with_node_id((node as i32).into())
-                    .with_host(text(word(random, 60)))
-                    .with_port(9092);
-                if version >= 1 && random.one_in(2) {
-                    broker.rack = Some(text(word(random, 20)));
-                }
-                response.brokers.push(broker);
-            }
-            if version >= 2 && !random.one_in(4) {
-                response.cluster_id = Some(text(word(random, 22)));
-            }
-            for _ in 0..count(random) {
-                let topic = MetadataResponseTopic::default()
-                    .with_error_code(*random.pick(&ERRORS))
-                    .with_name(Some(topic_name(random)));
-                response.topics.push(topic);
-            }
-            ResponseKind::Metadata(response)
-        }
-        ApiKey::FindCoordinator => {
-            let mut response = FindCoordinatorResponse::default();
-            if version >= 4 {
-                for _ in 0..random.below(3) {
-                    let one = Coordinator::default()
-                        .with_key(text(word(random, 30)))
-                        .with_error_code(*random.pick(&ERRORS));
-                    response.coordinators.push(one);
-                }
-            } else {
-                response.error_code = error;
-            }
-            ResponseKind::FindCoordinator(response)
-        }
-        ApiKey::JoinGroup => {
-            let response = JoinGroupResponse::default().with_error_code(error);
-            ResponseKind::JoinGroup(
-                response.with_protocol_name(Some(text(word(random, 9)))).with_leader(text(word(random, 30))),
-            )
-        }
-        ApiKey::SyncGroup => ResponseKind::SyncGroup(SyncGroupResponse::default().with_error_code(error)),
-        ApiKey::LeaveGroup => ResponseKind::LeaveGroup(LeaveGroupResponse::default().with_error_code(error)),
-        ApiKey::Heartbeat => ResponseKind::Heartbeat(HeartbeatResponse::default().with_error_code(error)),
-        ApiKey::InitProducerId => {
-            ResponseKind::InitProducerId(InitProducerIdResponse::default().with_error_code(error))
-        }
-        ApiKey::SaslHandshake => {
-            ResponseKind::SaslHandshake(SaslHandshakeResponse::default().with_error_code(error))
-        }
-        ApiKey::SaslAuthenticate => {
-            ResponseKind::SaslAuthenticate(SaslAuthenticateResponse::default().with_error_code(error))
-        }
-        _ => return None,
-    })
 }
 
 pub fn framed(bytes: &[u8]) -> Vec<u8> {
@@ -320,13 +213,7 @@ fn exchange(random: &mut Random, correlation: i32, client: Option<&str>) -> (Vec
     if silent {
         return (asked, None);
     }
-    let body = match response(random, api, version) {
-        Some(response) => encoded_response(&response, version),
-        None => {
-            let len = 2 + length(random, 300);
-            noise(random, len)
-        }
-    };
+    let body = encoded_response(&response(random, api, version), version);
     (asked, Some(answer(api, version, correlation, &body)))
 }
 
@@ -338,7 +225,9 @@ pub fn dialogue(random: &mut Random) -> Dialogue {
         1 => Some(exact_word(random, 300)),
         _ => Some(word(random, 30)),
     };
-    let mut correlation = if random.one_in(3) { random.next() as i32 } else { 0 };
+    let mut correlation = if random.one_in(2) { random.next() as i32 } else { 0 };
+    // Who sees no request before it takes a response with such a number for one.
+    dialogue.decoys = correlation == 0;
     let mut waiting: Vec<Vec<u8>> = Vec::new();
     for _ in 0..1 + random.below(8) {
         let (asked, answer) = exchange(random, correlation, client.as_deref());

@@ -7,6 +7,9 @@ pub mod http1;
 pub mod http2;
 mod huffman;
 pub mod kafka;
+mod kafka_responses;
+pub mod tls;
+pub mod websocket;
 
 use crate::packet::random::Random;
 

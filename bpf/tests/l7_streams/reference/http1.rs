@@ -3,7 +3,7 @@
 use fathom_bpf::abi::{l7_flag as flag, l7_protocol, l7_text};
 
 use super::Telling;
-use crate::dialogue::{Dialogue, Side};
+use crate::dialogue::{Dialogue, Ending, Side};
 use crate::message::Message;
 
 const MOST_HEADERS: usize = 512;
@@ -176,12 +176,44 @@ fn response_message(head: &Head, number: u32, body: Body) -> Message {
     message
 }
 
-/// A connection's messages, and where each stream is left for another protocol.
+/// Where a connection begins to speak something else.
+#[derive(Debug)]
+pub struct Upgraded {
+    /// Of each stream.
+    pub at: [usize; 2],
+    /// The request that asked for it.
+    pub exchange: u32,
+    pub websocket: bool,
+    /// HTTP/2 in the clear (RFC 7540 section 3.2), which answers on stream 1.
+    pub h2c: bool,
+}
+
+/// Requests that are told of when the connection ends without their response.
+const MOST_ENDED: usize = 8;
+
+/// A connection's messages.
 pub fn read(dialogue: &Dialogue) -> Telling {
+    read_on(dialogue).0
+}
+
+/// What is told of the requests that nobody answered.
+fn unanswered(dialogue: &Dialogue, asked: u32, answered: u32, telling: &mut Telling) {
+    if dialogue.ending == Ending::Open {
+        return;
+    }
+    for number in (answered..asked).take(MOST_ENDED) {
+        let mut message = Message::response(l7_protocol::HTTP1, number).with(flag::ENDED);
+        message.timed = false;
+        telling.add(dialogue.writes.len(), message);
+    }
+}
+
+/// And where it goes on as something else.
+pub fn read_on(dialogue: &Dialogue) -> (Telling, Option<Upgraded>) {
     let [client, server] = Side::BOTH.map(|side| dialogue.stream(side));
     let mut telling = Telling::default();
     let (mut asked, mut answered) = (Some(0), Some(0));
-    let mut number = 0;
+    let (mut number, mut told) = (0, 0);
     // Responses come in the order of their requests; a request may have none yet.
     while let Some(request) = asked.and_then(|at| request_head(&client, at)) {
         telling.add(dialogue.moment(Side::Client, request.end), request_message(&request, number));
@@ -194,12 +226,21 @@ pub fn read(dialogue: &Dialogue) -> Telling {
             }
             telling
                 .add(dialogue.moment(Side::Server, response.end), response_message(&response, number, body));
+            told += 1;
             if body == Body::Upgrade {
-                asked = None;
+                let to = |protocol: &str| response.status == 101 && response.list("upgrade") == [protocol];
+                let upgraded = Upgraded {
+                    at: [asked.unwrap_or(client.len()), response.end],
+                    exchange: number,
+                    websocket: to("websocket"),
+                    h2c: to("h2c"),
+                };
+                return (telling, Some(upgraded));
             }
             break;
         }
         number += 1;
     }
-    telling
+    unanswered(dialogue, number, told, &mut telling);
+    (telling, None)
 }

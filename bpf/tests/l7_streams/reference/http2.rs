@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use fathom_bpf::abi::{l7_flag as flag, l7_protocol, l7_text};
 use loona_hpack::Decoder;
 
-use super::Telling;
+use super::{Telling, http1};
 use crate::dialogue::{Dialogue, Side};
 use crate::message::Message;
 
@@ -55,12 +55,12 @@ fn content(kind: u8, flags: u8, payload: &[u8]) -> Option<&[u8]> {
     content.get(skip..content.len().checked_sub(padding)?)
 }
 
-/// What one side says, in its order; ends where it breaks the protocol.
-fn items(dialogue: &Dialogue, side: Side) -> Vec<Item> {
+/// What one side says from `start` on, in its order; ends where it breaks the protocol.
+fn items(dialogue: &Dialogue, side: Side, start: usize) -> Vec<Item> {
     let stream = dialogue.stream(side);
     let mut decoder = Decoder::new();
     let mut items = Vec::new();
-    let mut at = if side == Side::Client { PREFACE.len() } else { 0 };
+    let mut at = start + if side == Side::Client { PREFACE.len() } else { 0 };
     let mut block: Vec<u8> = Vec::new();
     let (mut opener, mut opener_flags) = (HEADERS, 0);
     while let Some((head, rest)) = stream.get(at..).and_then(|rest| rest.split_first_chunk::<9>()) {
@@ -106,10 +106,12 @@ struct Counter {
     prefix: Vec<u8>,
     left: usize,
     count: u32,
+    bytes: u64,
 }
 
 impl Counter {
     fn pass(&mut self, mut data: &[u8]) {
+        self.bytes += data.len() as u64;
         while !data.is_empty() {
             let skip = self.left.min(data.len());
             self.left -= skip;
@@ -134,6 +136,8 @@ struct Stream {
     counters: [Counter; 2],
     /// The response was told.
     told: bool,
+    /// Of a connection that began as HTTP/1: its request's number.
+    upgraded: Option<u32>,
 }
 
 fn field<'a>(fields: &'a [(Vec<u8>, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
@@ -174,14 +178,18 @@ fn request(id: u32, fields: &[(Vec<u8>, Vec<u8>)], grpc: bool) -> Message {
 impl Stream {
     fn response(&mut self, id: u32) -> Message {
         self.told = true;
-        let mut message = Message::response(l7_protocol::HTTP2, id);
+        let mut message = Message::response(l7_protocol::HTTP2, self.upgraded.unwrap_or(id));
         message.version = 20;
+        if self.upgraded.is_some() {
+            message = message.with(flag::UPGRADED);
+        }
         if let Some(status) = self.status {
             message = message.status(status);
         }
         if self.grpc {
             message = message.with(flag::GRPC | flag::STREAMED);
             message.messages = [self.counters[0].count, self.counters[1].count];
+            message.bytes = [self.counters[0].bytes, self.counters[1].bytes];
         }
         if let Some(code) = self.code.filter(|_| self.grpc) {
             message = message.code(code);
@@ -207,10 +215,20 @@ impl Stream {
 }
 
 pub fn read(dialogue: &Dialogue) -> Telling {
-    let mut items: Vec<Item> = Side::BOTH.into_iter().flat_map(|side| items(dialogue, side)).collect();
-    items.sort_by_key(|item| item.moment);
-    let mut telling = Telling::default();
     let mut streams: HashMap<u32, Stream> = HashMap::new();
+    let (mut telling, mut start) = (Telling::default(), [0, 0]);
+    if !dialogue.stream(Side::Client).starts_with(PREFACE) {
+        let (before, upgraded) = http1::read_on(dialogue);
+        telling = before;
+        let Some(upgraded) = upgraded.filter(|upgraded| upgraded.h2c) else { return telling };
+        // The response comes on stream 1; that the protocol changes is told with it.
+        telling.0.retain(|(_, message)| !message.has(flag::UPGRADED));
+        streams.insert(1, Stream { upgraded: Some(upgraded.exchange), ..Stream::default() });
+        start = upgraded.at;
+    }
+    let of = |side: Side| items(dialogue, side, start[side as usize]);
+    let mut items: Vec<Item> = Side::BOTH.into_iter().flat_map(of).collect();
+    items.sort_by_key(|item| item.moment);
     for item in items {
         let id = item.stream;
         if item.side == Side::Client

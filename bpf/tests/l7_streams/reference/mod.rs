@@ -4,6 +4,8 @@ pub mod dns;
 pub mod http1;
 pub mod http2;
 pub mod kafka;
+pub mod tls;
+pub mod websocket;
 
 use crate::message::Message;
 

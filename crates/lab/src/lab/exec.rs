@@ -112,7 +112,16 @@ impl Lab {
         Ok(process)
     }
 
-    /// Ends a workload started by name.
+    /// Starts a program that nobody here wrote in a place, under a name of its own. When it is ready
+    /// only its caller can tell.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_program(&self, place: &str, name: &str, program: &Path, line: &[&str]) -> Result<Process> {
+        self.launch(name, &self.entry_of(&self.place(place)?)?, program, line)
+    }
+
+    /// Ends a workload or program started by name.
     ///
     /// # Errors
     /// When there is none.

@@ -110,11 +110,15 @@ pub fn names(policies: &[fathom_api::flow::Policy]) -> Vec<String> {
 /// Asks until the answer is yes.
 #[track_caller]
 pub fn eventually(what: &str, mut yes: impl FnMut() -> bool) {
-    let asked = machine::wait::until(what, SEEN_WITHIN, || {
-        Ok(if yes() { Ok(()) } else { Err("not yet".to_owned()) })
-    });
-    if let Err(error) = asked {
-        panic!("{error:#}");
+    eventually_or_say(what, || yes().then_some(()).ok_or_else(|| "not yet".to_owned()));
+}
+
+/// Asks until there is an answer; says what was there instead otherwise.
+#[track_caller]
+pub fn eventually_or_say<T>(what: &str, mut answer: impl FnMut() -> Result<T, String>) -> T {
+    match machine::wait::until(what, SEEN_WITHIN, || Ok(answer())) {
+        Ok(answer) => answer,
+        Err(error) => panic!("{error:#}"),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use fathom_api::fathom_v1;
 use fathom_api::flow::{Endpoint, Policy, Service, Workload};
-use fathom_bpf::abi::{self, Event};
+use fathom_bpf::abi::{self, Event, L7Head, l7_flag, l7_text, l7_type};
 use fathom_bpf::decode::Record;
 use fathom_node_agent::cluster::snapshot::{Device, EndpointInfo, RuleInfo, RuleRef, ServiceInfo, Snapshot};
 use fathom_node_agent::events::StoreSize;
@@ -18,6 +18,7 @@ use fathom_node_agent::events::source::{KernelCounts, KernelLedger, Traffic};
 use fathom_node_agent::pipeline::{Pipeline, PipelineConfig};
 use nix::time::{ClockId, clock_gettime};
 use prost::Message;
+use zerocopy::IntoBytes as _;
 
 pub const LOCAL: u32 = 64;
 pub const REMOTE: u32 = 5_000;
@@ -191,6 +192,63 @@ fn record(n: u32, time_ns: u64, local: u32, remote: u32) -> Event {
         l3_proto_be: [8, 0],
         frontend_port_be: [0, 80],
     }
+}
+
+/// The bytes of `count` records of messages, as they lie in a ring: requests and responses of HTTP in turns.
+pub fn messages(count: u32) -> Vec<Vec<u64>> {
+    let events = records(count);
+    let half = (0..count / 2).map(|n| (n, &events[n as usize]));
+    half.flat_map(|(n, event)| [request(n, event), response(n, event)]).collect()
+}
+
+fn request(exchange: u32, event: &Event) -> Vec<u64> {
+    let head =
+        L7Head { conn: 7, exchange, proto: 1, version: 11, kind: l7_type::REQUEST, ..L7Head::default() };
+    let path = format!("/api/items/{}?colour=blue", exchange % 100);
+    let method = L7Head { method: 1, ..head };
+    message(event, method, &[(l7_text::PATH, path.as_bytes()), (l7_text::HOST, b"shop.example")])
+}
+
+fn response(exchange: u32, event: &Event) -> Vec<u64> {
+    let head =
+        L7Head { conn: 7, exchange, proto: 1, version: 11, kind: l7_type::RESPONSE, ..L7Head::default() };
+    let head = L7Head { flags: l7_flag::STATUS, status: 200, latency_ns: 250_000, ..head };
+    let answer = Event {
+        saddr: event.daddr,
+        daddr: event.saddr,
+        sport_be: event.dport_be,
+        dport_be: event.sport_be,
+        src_identity: event.dst_identity,
+        dst_identity: event.src_identity,
+        direction: abi::direction::INGRESS,
+        flags: event.flags | abi::flag::REPLY,
+        ..*event
+    };
+    message(&answer, head, &[])
+}
+
+fn message(event: &Event, head: L7Head, texts: &[(u8, &[u8])]) -> Vec<u64> {
+    let mut bytes = L7Head { texts: texts.len() as u8, ..head }.as_bytes().to_vec();
+    for (kind, text) in texts {
+        bytes.extend([*kind, 0]);
+        bytes.extend((text.len() as u16).to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(*text);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+    }
+    let len = (size_of::<Event>() + bytes.len()) as u16;
+    let event = Event {
+        kind: abi::kind::L7,
+        len,
+        verdict: abi::verdict::FORWARDED,
+        reason: 0,
+        trigger: abi::trigger::NEW,
+        ..*event
+    };
+    let mut words = vec![0; usize::from(len) / 8];
+    words.as_mut_bytes()[..size_of::<Event>()].copy_from_slice(event.as_bytes());
+    words.as_mut_bytes()[size_of::<Event>()..].copy_from_slice(&bytes);
+    words
 }
 
 /// The record of a packet's event.

@@ -64,7 +64,7 @@ pub fn headers(message: &decode::Message<'_>, redaction: &Redaction) -> Box<[(Bo
 
 fn header(text: &Text<'_>, redaction: &Redaction) -> (Box<str>, Box<str>) {
     let at = text.bytes.iter().position(|byte| *byte == b':').unwrap_or(text.bytes.len());
-    let name = printable(&text.bytes[..at]);
+    let name: Box<str> = printable(&text.bytes[..at]).to_ascii_lowercase().into();
     let value = text.bytes.get(at + 1..).unwrap_or_default().trim_ascii();
     let value = if redaction.hides(&name) { REDACTED.into() } else { printable(value) };
     (name, value)

@@ -1,0 +1,135 @@
+//! The books of a stretch of traffic on one node: what the stream told, and what the kernel counted.
+
+use std::collections::BTreeMap;
+
+use fathom_api::facts;
+use fathom_api::flow::{EventTypeFilter, FlowFilter, L7FlowType, LostEvent};
+use fathom_api::observer::GetFlowsRequest;
+use fathom_api::observer::get_flows_response::ResponseTypes;
+use fathom_lab::{Follow, Lab, Source, flow_of};
+
+use crate::message::Message;
+use crate::support::eventually_or_say;
+
+/// The number of L7 flows among the public event types.
+const L7_EVENT: i32 = 129;
+
+/// An open page.
+pub struct Books<'a> {
+    lab: &'a Lab,
+    node: &'a str,
+    follow: Follow,
+    before: Counts,
+}
+
+/// The kernel's counters of application messages: what they grew by.
+#[derive(Debug, Clone, Default)]
+pub struct Counts(BTreeMap<String, u64>);
+
+impl Counts {
+    fn of(lab: &Lab, node: &str) -> Self {
+        let (status, text) = lab.agent_http(node, "/metrics").unwrap();
+        assert_eq!(status, 200, "{text}");
+        let lines = text.lines().filter(|line| line.starts_with("fathom_l7_"));
+        let counter = |line: &str| {
+            let (name, value) = line.rsplit_once(' ')?;
+            let name = name.strip_prefix("fathom_l7_")?.strip_suffix("_total")?;
+            Some((name.to_owned(), value.parse::<f64>().ok()? as u64))
+        };
+        Self(lines.filter_map(counter).collect())
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        let grown = |(name, value): (&String, &u64)| (name.clone(), value - before.0.get(name).unwrap_or(&0));
+        Self(self.0.iter().map(grown).collect())
+    }
+
+    /// A counter by its metric's name, without "fathom_l7_" and "_total".
+    #[track_caller]
+    pub fn get(&self, name: &str) -> u64 {
+        *self.0.get(name).unwrap_or_else(|| panic!("no fathom_l7_{name}_total in {:?}", self.0))
+    }
+}
+
+/// A closed page.
+#[derive(Debug)]
+pub struct Page {
+    pub node: String,
+    pub messages: Vec<Message>,
+    pub lost: Vec<LostEvent>,
+    pub counts: Counts,
+}
+
+impl<'a> Books<'a> {
+    pub fn open(lab: &'a Lab, node: &'a str) -> Self {
+        let l7 = EventTypeFilter { r#type: L7_EVENT, ..Default::default() };
+        let filter = FlowFilter { event_type: vec![l7], ..Default::default() };
+        let mut request = GetFlowsRequest { whitelist: vec![filter], ..Default::default() };
+        facts::ask(&mut request);
+        let follow = lab.follow(&Source::Node(node.to_owned()), request).unwrap();
+        Self { lab, node, follow, before: Counts::of(lab, node) }
+    }
+
+    pub fn node(&self) -> &'a str {
+        self.node
+    }
+
+    fn grown(&self) -> Counts {
+        Counts::of(self.lab, self.node).since(&self.before)
+    }
+
+    fn seen(&self) -> Vec<Message> {
+        let flows = self.follow.responses().into_iter().filter_map(flow_of);
+        flows.filter_map(|flow| Message::of(&flow)).collect()
+    }
+
+    /// Closes once `done` of the kernel's counts, and every record that was not lost has come.
+    #[track_caller]
+    pub fn close(self, what: &str, done: impl Fn(&Counts) -> bool) -> Page {
+        let mut counts = Counts::default();
+        eventually_or_say(&format!("{what} to be counted on {}", self.node), || {
+            counts = self.grown();
+            done(&counts).then_some(()).ok_or_else(|| format!("{counts:?}"))
+        });
+        eventually_or_say(&format!("the flows of {what} on {}", self.node), || {
+            counts = self.grown();
+            let (due, seen) = (counts.get("records") - counts.get("records_lost"), self.seen().len() as u64);
+            (seen == due).then_some(()).ok_or_else(|| format!("{seen} flows, {counts:?}"))
+        });
+        let lost = self.follow.responses().into_iter().filter_map(|response| match response.response_types {
+            Some(ResponseTypes::LostEvents(lost)) => Some(lost),
+            _ => None,
+        });
+        Page { node: self.node.to_owned(), lost: lost.collect(), messages: self.seen(), counts }
+    }
+}
+
+impl Page {
+    /// Nothing was lost, evicted, missed or misunderstood, and flows and kernel agree to the last one.
+    #[track_caller]
+    pub fn is_complete(&self) {
+        assert!(self.lost.is_empty(), "{}: {:?}", self.node, self.lost);
+        for trouble in [
+            "records_lost",
+            "connections_evicted",
+            "connections_malformed",
+            "requests_evicted",
+            "responses_unmatched",
+            "gaps",
+            "fields_unknown",
+        ] {
+            assert_eq!(self.counts.get(trouble), 0, "{trouble} on {}: {:?}", self.node, self.counts);
+        }
+        for (kind, counter) in [(L7FlowType::Request, "requests"), (L7FlowType::Response, "responses")] {
+            let seen = self.messages.iter().filter(|message| message.kind == kind).count() as u64;
+            assert_eq!(seen, self.counts.get(counter), "{counter} on {}: {:?}", self.node, self.counts);
+        }
+        for message in &self.messages {
+            let facts = &message.facts;
+            assert!(
+                !facts.unknown && !facts.unmatched && !facts.joined && facts.problem.is_empty(),
+                "{message:?}"
+            );
+        }
+    }
+}

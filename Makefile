@@ -12,7 +12,7 @@ build: ## the binaries, unoptimised: target/debug/fathom, fathom-agent, fathom-r
 	@ci/bootstrap
 	cargo build --workspace --bins
 
-demo: ## two nodes, a streaming platform, a policy that denies and stops denying (root); leaves the lab up
+demo: ## two nodes, a streaming platform and what it says, a policy that denies and stops denying (root); leaves the lab up
 	@ci/bootstrap
 	cargo build --workspace --bins
 	target/debug/fathom-lab demo up

@@ -19,7 +19,19 @@ fn the_story_comes_true_every_time_it_is_told_and_leaves_no_trace() {
         let told = demo("up", &name);
         let text =
             format!("{}{}", String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
-        let shown = ["DROPPED BY chat-relay-ingress", "FORWARDED again", "complete", "make demo-down"];
+        let shown = [
+            "HTTP/1.1 404",
+            "gRPC so far",
+            "DNS Answer",
+            "topic chat.messages",
+            "/rooms/{id}/messages",
+            "/live.v1.MatchFeed/Score",
+            "KAFKA produce",
+            "DROPPED BY chat-relay-ingress",
+            "FORWARDED again",
+            "complete",
+            "make demo-down",
+        ];
         let missing: Vec<_> = shown.iter().filter(|word| !text.contains(**word)).collect();
         if !told.status.success() || !missing.is_empty() {
             demo("down", &name);

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use fathom_api::facts;
 use fathom_api::flow::{Endpoint, Flow, Verdict};
 use fathom_api::observer::GetFlowsRequest;
 
 use crate::lab::{Follow, Lab, Source};
+
+/// How long a promise may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The relay's stream from the beginning of the story on.
 pub struct Watcher {
@@ -15,12 +19,19 @@ pub struct Watcher {
 
 impl Watcher {
     pub fn over(lab: &Lab) -> Result<Self> {
-        Ok(Self { follow: lab.follow(&Source::Relay, GetFlowsRequest::default())? })
+        let mut request = GetFlowsRequest::default();
+        facts::ask(&mut request);
+        Ok(Self { follow: lab.follow(&Source::Relay, request)? })
     }
 
     /// Waits for a flow that begins after now.
     pub fn expect(&self, what: &str, wanted: impl Fn(&Flow) -> bool) -> Result<Flow> {
-        self.follow.wait_for(what, self.follow.mark(), Duration::from_secs(20), wanted)
+        self.follow.wait_for(what, self.follow.mark(), PATIENCE, wanted)
+    }
+
+    /// Waits for a flow unless the story has seen one already.
+    pub fn expect_by_now(&self, what: &str, wanted: impl Fn(&Flow) -> bool) -> Result<Flow> {
+        self.follow.wait_for(what, 0, PATIENCE, wanted)
     }
 
     /// A place in the stream to look from later.

@@ -5,6 +5,7 @@
 //! promises does not happen.
 
 mod expect;
+mod said;
 mod story;
 mod teller;
 

@@ -78,6 +78,7 @@ impl Teller {
              \x20  export FATHOM_SERVER={server}\n\
              \x20  {fathom} observe --follow\n\
              \x20  {fathom} observe --verdict DROPPED --last 20\n\
+             \x20  {fathom} top routes --fold-ids\n\
              \x20  {fathom} status\n\
              \x20  {fathom_lab} exec --lab {name} commentary-fanout-0 -- {fathom_lab} workload http-client --url http://10.96.0.11/\n\
              \x20  {fathom_lab} agent --lab {name} kill node-a    # nothing stops; start it again and nothing is missing\n\

@@ -129,7 +129,8 @@ impl Service<HttpRequest<Body>> for MatchFeed {
             let mut server = tonic::server::Grpc::new(ProstCodec::<MatchEvent, MatchRequest>::default());
             Ok(match request.uri().path() {
                 WATCH => {
-                    let watch = move |_: Request<MatchRequest>| async move { Ok(Response::new(feed.watch())) };
+                    let watch =
+                        move |_: Request<MatchRequest>| async move { Ok(Response::new(feed.watch())) };
                     server.server_streaming(tower::service_fn(watch), request).await
                 }
                 SCORE => server.unary(tower::service_fn(MatchFeed::score), request).await,

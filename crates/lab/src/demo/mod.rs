@@ -33,6 +33,7 @@ pub fn up(name: Option<String>) -> Result<()> {
     let begun = std::time::Instant::now();
     let lab = Lab::up(spec, tools)?;
     teller.say(&format!("… up in {:.1} s.\n\n{}", begun.elapsed().as_secs_f64(), lab.status()));
+    teller.before_anything_by_hand(&lab);
     let told = Watcher::over(&lab).and_then(|watcher| story::tell(&lab, &teller, &watcher));
     if let Err(error) = &told {
         teller.say(&format!(

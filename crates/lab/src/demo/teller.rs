@@ -48,11 +48,16 @@ impl Teller {
         self.say(&format!("   by hand: {}", self.painted("33", command)));
     }
 
+    /// What makes the commands of every step work as they are shown.
+    pub fn before_anything_by_hand(&self, lab: &Lab) {
+        self.by_hand(&format!("export FATHOM_SERVER={}", lab.server(&Source::Relay)));
+    }
+
     /// Runs the CLI against the relay, shows its output and how to repeat it; returns the output.
     pub fn cli(&self, lab: &Lab, arguments: &[&str]) -> Result<String> {
         let server = lab.server(&Source::Relay);
         let quoted: Vec<String> = arguments.iter().map(|a| quote(a)).collect();
-        self.by_hand(&format!("{} {} --server {server}", self.shown_cli(), quoted.join(" ")));
+        self.by_hand(&format!("{} {}", self.shown_cli(), quoted.join(" ")));
         let output = Command::new(&self.cli)
             .args(arguments)
             .args(["--server", &server])

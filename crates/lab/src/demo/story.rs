@@ -44,7 +44,7 @@ pub fn tell(lab: &Lab, teller: &Teller, watcher: &Watcher) -> Result<()> {
     teller.step(2, "Narrower: who talks to chat-relay?");
     teller
         .look("the Service's address is gone: the socket was connected to a backend before the first packet");
-    teller.cli(lab, &["observe", "--to-pod", RELAY, "--last", "6"])?;
+    teller.cli(lab, &["observe", "--to-pod", RELAY, "--to-port", "8080", "--last", "6"])?;
 
     messages(lab, teller, watcher)?;
 

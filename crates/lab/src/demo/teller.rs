@@ -61,7 +61,7 @@ impl Teller {
         let output = Command::new(&self.cli)
             .args(arguments)
             .args(["--server", &server])
-            .env(if self.colour { "CLICOLOR_FORCE" } else { "NO_COLOR" }, "1")
+            .args(self.colour_of(arguments))
             .output()
             .with_context(|| format!("start {}", self.cli.display()))?;
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -72,6 +72,14 @@ impl Teller {
             bail!("fathom {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(stdout)
+    }
+
+    /// The CLI sees a pipe; whom it writes for is known here. Other commands than these have no colours.
+    fn colour_of(&self, arguments: &[&str]) -> &[&str] {
+        match arguments.first() {
+            Some(&("observe" | "top")) if self.colour => &["--color", "always"],
+            _ => &[],
+        }
     }
 
     pub fn farewell(&self, lab: &Lab) {

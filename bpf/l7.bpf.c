@@ -20,6 +20,7 @@
 #include "l7/http1.h"
 #include "l7/http2.h"
 #include "l7/kafka.h"
+#include "l7/order.h"
 #include "l7/tcp.h"
 #include "l7/tls.h"
 #include "l7/udp.h"
@@ -55,18 +56,14 @@ char LICENSE[] SEC("license") __weak = "Dual BSD/GPL";
 		_got; \
 	})
 
-/*
- * What is left to do when a parser has stopped: what it was in the middle of is
- * kept, with `draft` the record too, and the next segment gets its turn.
- */
+/* Keeps what a parser was in the middle of, with `draft` the record too. 0 = nothing is read any more. */
 static __noinline int l7_stopped(struct __sk_buff *skb, int got, __u32 draft)
 {
 	struct l7_work *w = l7_scratch();
-	struct l7_dir *d;
 	__u32 left;
 
 	if (!w)
-		return TC_ACT_UNSPEC;
+		return 0;
 	switch (got) {
 	case L7_MORE:
 	case L7_DONE:
@@ -82,17 +79,16 @@ static __noinline int l7_stopped(struct __sk_buff *skb, int got, __u32 draft)
 		break;
 	case L7_OVER:
 		l7_drop(w);
-		return TC_ACT_UNSPEC;
+		return 0;
 	case L7_LOST:
 		ledger_count(LEDGER_L7_MALFORMED);
 		l7_drop(w);
-		return TC_ACT_UNSPEC;
+		return 0;
 	default:
 		/* Out of rounds: more units in one packet than are read. */
 		l7_lose(&w->d);
 	}
-	d = l7_put_back(w);
-	return d && (d->held || w->over);
+	return 1;
 }
 
 SEC("tc")
@@ -100,7 +96,6 @@ int l7_tcp(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
 	struct l7_conn *conn;
-	struct l7_dir *d;
 
 	if (!w)
 		return TC_ACT_UNSPEC;
@@ -120,18 +115,22 @@ int l7_tcp(struct __sk_buff *skb)
 		if (!conn)
 			return TC_ACT_UNSPEC;
 	}
-	if ((conn->flags & L7C_TURNED) && w->source == L7_FROM_PACKET)
-		w->index = w->ct_index ^ 1;
-	d = &conn->dir[w->index & 1];
-	if (w->len && l7_sequence(skb, w, d) == L7_READ) {
-		if (l7_segment(skb, w, conn, d) == L7_OVER)
+	if (w->source == L7_FROM_PACKET) {
+		if (conn->flags & L7C_TURNED)
+			w->index = w->ct_index ^ 1;
+		w->conn = conn->id;
+		if (!w->len || l7_admit(skb, w, conn) != L7_READ) {
+			if (w->over)
+				l7_close(skb, w, conn);
 			return TC_ACT_UNSPEC;
+		}
 	}
-	l7_segment_end(skb, w, d);
+	if (l7_segment(skb, w, conn, &conn->dir[w->index & 1]) != L7_OVER)
+		l7_segment_end(skb, w, conn);
 	return TC_ACT_UNSPEC;
 }
 
-/* Goes on after a parser: to a held segment, or to the connection's end. */
+/* Goes on after a parser: to an early segment, or to the connection's end. */
 static __always_inline int l7_go_on(struct __sk_buff *skb, struct l7_work *w, int got, __u32 draft)
 {
 	struct l7_conn *conn;
@@ -141,11 +140,11 @@ static __always_inline int l7_go_on(struct __sk_buff *skb, struct l7_work *w, in
 		l7_parse(skb, w->conn_proto);
 		got = L7_OVER;
 	}
-	if (l7_stopped(skb, got, draft) == 1) {
-		conn = l7_conn_of(w);
-		if (conn)
-			l7_segment_end(skb, w, &conn->dir[w->index & 1]);
-	}
+	if (!l7_stopped(skb, got, draft))
+		return TC_ACT_UNSPEC;
+	conn = l7_put_back(w);
+	if (conn)
+		l7_segment_end(skb, w, conn);
 	return TC_ACT_UNSPEC;
 }
 

@@ -57,6 +57,9 @@ FATHOM_CONFIG_ARRAY(__u8, cfg_l7_named, 16);
 /* ns between the counts of a stream that goes on */
 FATHOM_CONFIG(__u64, cfg_l7_sample_ns, 5000000000ULL);
 
+/* entries of l7_early, a power of two, less one */
+FATHOM_CONFIG(__u32, cfg_l7_early_mask, 64 - 1);
+
 /* entries of l7_exchanges, a power of two, less one */
 FATHOM_CONFIG(__u32, cfg_l7_exchange_mask, 16 * 1024 - 1);
 

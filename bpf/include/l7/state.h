@@ -5,7 +5,8 @@
  *
  *	l7_conns      a connection: who its ends are, how far each direction was read
  *	l7_splits     the pieces of a message that the end of a packet cut through
- *	l7_held       segments that came before their turn
+ *	l7_early      segments that came before their turn
+ *	l7_turns      which CPU reads on: locks, because parsing may not be done under one
  *	l7_fields     header fields that later ones refer to (HPACK)
  *	l7_exchanges  requests that wait for their response
  *	l7_work       per CPU: the packet at hand
@@ -30,20 +31,18 @@
 #define L7_PROG_WS    7
 #define L7_PROGRAMS   8
 
-#define L7_WINDOW 4096 /* bytes of the stream that a parser sees at once */
-#define L7_LOAD   1536 /* of these, loaded at once */
-#define L7_CARRY  1024 /* bytes of a cut unit that are kept for the next packet */
-#define L7_HELD   4    /* early segments kept per direction */
-#define L7_EARLY  2048 /* bytes kept of one */
+#define L7_WINDOW 4096  /* bytes of the stream that a parser sees at once */
+#define L7_LOAD   1536  /* of these, loaded at once */
+#define L7_CARRY  1024  /* bytes of a cut unit that are kept for the next packet */
+#define L7_HELD   4     /* early segments kept per direction */
+#define L7_EARLY  65536 /* bytes of one: what offloads make at most */
 
 #define L7_SKIP_ALL (~0ULL) /* until the connection ends */
 
 /* l7_dir.flags */
-#define L7D_STARTED (1 << 0) /* `next` is known */
-#define L7D_LOST    (1 << 1) /* bytes were missed: the thread is looked for at segments' beginnings */
-#define L7D_LONG    (1 << 2) /* in a line longer than is kept */
-#define L7D_DRAFT   (1 << 3) /* the record begun is in l7_splits */
-#define L7D_BODY    (1 << 4) /* `next` is behind a body that may still be coming */
+#define L7D_LOST  (1 << 0) /* bytes were missed: the thread is looked for at segments' beginnings */
+#define L7D_LONG  (1 << 1) /* in a line longer than is kept */
+#define L7D_DRAFT (1 << 2) /* the record begun is in l7_splits */
 
 struct l7_http1_dir {
 	__u64 length;   /* of the body, by its Content-Length */
@@ -117,34 +116,43 @@ struct l7_ws_dir {
 	__u8 pad[5];
 };
 
-struct l7_other_dir {
-	__u32 left; /* DNS: of the message */
-	__u32 part;
-	__u32 frames;
-	__u8 stage;
-	__u8 pad[3];
+/* l7_order.flags */
+#define L7O_STARTED (1 << 0) /* `next` is known */
+#define L7O_BODY    (1 << 1) /* `next` is behind a body that may still be coming */
+#define L7O_REST    (1 << 2) /* all that comes is body */
+
+struct l7_early_at {
+	__u32 seq;
+	__u32 len;  /* 0 = free */
+	__u32 slot; /* in l7_early */
 };
 
-/* One direction of a connection. */
-struct l7_dir {
-	__u64 skip;  /* bytes of a body still to pass, or L7_SKIP_ALL */
+/* In which order a direction's segments are read. Changed under the connection's lock in l7_turns. */
+struct l7_order {
+	__u64 far;   /* bytes of a body that sequence numbers don't reach */
 	__u32 next;  /* sequence number of the first byte not taken yet */
+	__u32 since; /* ticks: when the CPU took its turn that is reading */
+	__u8 busy;   /* one is */
+	__u8 flags;  /* L7O_* */
+	__u8 pad[2];
+	struct l7_early_at early[L7_HELD];
+};
+
+/* What a direction's parser knows; of the CPU whose turn it is. */
+struct l7_dir {
+	__u64 skip;  /* bytes to pass over beyond the segment at hand, or L7_SKIP_ALL */
 	__u32 count; /* HTTP/1: messages begun; HTTP/2: insertions into the dynamic table */
 	__u16 carry; /* bytes kept in l7_splits */
 	__u8 state;  /* the parser's own; 0 = at the beginning of a message */
 	__u8 flags;  /* L7D_* */
 	__u8 tries;  /* segments in which no beginning was found */
-	__u8 held;   /* early segments kept */
-	__u16 held_len[L7_HELD]; /* 0 = free */
-	__u16 pad;
-	__u32 held_seq[L7_HELD];
+	__u8 pad[7];
 	union {
 		struct l7_http1_dir http1;
 		struct l7_http2_dir http2;
 		struct l7_kafka_dir kafka;
 		struct l7_tls_dir tls;
 		struct l7_ws_dir ws;
-		struct l7_other_dir other;
 	};
 };
 
@@ -160,6 +168,7 @@ struct l7_conn {
 	__u8 proto; /* enum l7_protocol */
 	__u8 flags; /* L7C_* */
 	__u16 pad;
+	struct l7_order order[2]; /* by conntrack's notion of directions, which doesn't change */
 	struct l7_dir dir[2];
 };
 
@@ -216,15 +225,23 @@ struct l7_split_key {
 	__u32 pad;
 };
 
-struct l7_early_key {
-	__u64 conn;
-	__u32 index;
-	__u32 slot;
+/* An early segment. A place that nobody came back to for some seconds is free again. */
+struct l7_early {
+	struct bpf_spin_lock lock;
+	__u32 tick;
+	__u64 conn; /* whose it is; 0 = free */
+	__u32 seq;
+	__u32 pad;
+	__u8 data[L7_EARLY + 8]; /* and what an eight-byte read may reach past it */
+};
+
+struct l7_turn {
+	struct bpf_spin_lock lock;
 };
 
 /* Where the window's bytes come from. */
 #define L7_FROM_PACKET 0
-#define L7_FROM_HELD   1 /* all of it is in the window already */
+#define L7_FROM_EARLY  1 /* a segment of l7_early */
 
 /* l7_work.over: the parser is run for what it still has to tell, not for the packet. */
 #define L7_ENDING 2
@@ -273,6 +290,10 @@ struct l7_work {
 	__u8 recalled; /* what was kept is in use */
 	__u8 begins;   /* these are the stream's first bytes */
 	__u8 spare[4];
+	__u32 slot;            /* in l7_early */
+	__u32 passed[L7_HELD]; /* 1 + places in l7_early of segments that were overtaken */
+	__u32 pad;
+	__u64 leap;      /* what the parser passes over beyond the segment */
 	struct l7_dir d; /* the segment's direction, while it is read; l7_put_back returns it */
 
 	/*
@@ -335,11 +356,20 @@ struct {
 } l7_splits FATHOM_MAP;
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1024);
-	__type(key, struct l7_early_key);
-	__type(value, __u8[L7_EARLY]);
-} l7_held FATHOM_MAP;
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 64); /* a power of two */
+	__type(key, __u32);
+	__type(value, struct l7_early);
+} l7_early FATHOM_MAP;
+
+#define L7_TURNS 1024 /* a power of two */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, L7_TURNS);
+	__type(key, __u32); /* by the connection's number */
+	__type(value, struct l7_turn);
+} l7_turns FATHOM_MAP;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

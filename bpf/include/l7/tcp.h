@@ -1,14 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
- * l7/tcp.h: from segments to streams: each byte is read once, in its order.
- *
- *	seen before   passed over, or as much of it as was
- *	in its turn   read
- *	too early     kept, L7_HELD segments per direction, until its turn comes
- *	a body        counts as seen from its first byte on
- *
- * More early segments than are kept mean that bytes were missed: the thread is lost,
- * counted, and taken up at the next segment that begins a message.
+ * l7/tcp.h: a connection whose messages are read, from its beginning to its end, and
+ * a segment of it, from the first look to what its end cuts through.
  */
 #ifndef FATHOM_L7_TCP_H
 #define FATHOM_L7_TCP_H
@@ -17,14 +10,10 @@
 #include "ledger.h"
 #include "l7/detect.h"
 #include "l7/mark.h"
+#include "l7/order.h"
 #include "l7/record.h"
 #include "l7/state.h"
 #include "l7/window.h"
-
-static __always_inline struct l7_conn *l7_conn_of(struct l7_work *w)
-{
-	return bpf_map_lookup_elem(&l7_conns, &w->tuple);
-}
 
 /* Makes the connection's state; on an answer to a SYN with both streams' beginnings. */
 FATHOM_STEP l7_open(__u32 joined)
@@ -49,121 +38,14 @@ FATHOM_STEP l7_open(__u32 joined)
 		fresh->dir[1].flags = L7D_LOST;
 	} else {
 		fresh->handshake_us = w->handshake_us;
-		fresh->dir[0].flags = L7D_STARTED;
-		fresh->dir[0].next = w->ack;
-		fresh->dir[1].flags = L7D_STARTED;
-		fresh->dir[1].next = w->seq + 1;
+		fresh->order[0].flags = L7O_STARTED;
+		fresh->order[0].next = w->ack;
+		fresh->order[1].flags = L7O_STARTED;
+		fresh->order[1].next = w->seq + 1;
 	}
 	ledger_count(LEDGER_L7_OPENED);
 	bpf_map_update_elem(&l7_conns, &w->tuple, fresh, BPF_ANY);
 	return 0;
-}
-
-/* Puts an early segment aside; 0 = there was no room. */
-FATHOM_STEP l7_hold(struct __sk_buff *skb)
-{
-	struct l7_work *w = l7_scratch();
-	struct l7_early_key key = {};
-	struct l7_conn *conn;
-	struct l7_dir *d;
-	__u8 *kept;
-	__u64 size;
-	__u32 slot = L7_HELD;
-
-	if (!w)
-		return 0;
-	conn = l7_conn_of(w);
-	if (!conn)
-		return 0;
-	d = &conn->dir[w->index & 1];
-#pragma unroll
-	for (__u32 i = 0; i < L7_HELD; i++) {
-		if (!d->held_len[i])
-			slot = i;
-		else if (d->held_seq[i] == w->seq && d->held_len[i] >= w->len)
-			return 1;
-	}
-	/* One that can't be kept whole is a gap, and said to be. */
-	if (slot == L7_HELD || w->len > L7_EARLY)
-		return 0;
-	key.conn = conn->id;
-	key.index = w->ct_index;
-	key.slot = slot;
-	/* The window is free: it serves to make the entry. */
-	bpf_map_update_elem(&l7_held, &key, w->b, BPF_ANY);
-	kept = bpf_map_lookup_elem(&l7_held, &key);
-	if (!kept)
-		return 0;
-	size = w->len;
-	L7_LENGTH(size, L7_EARLY);
-	if (bpf_skb_load_bytes(skb, w->off, kept, size))
-		return 0;
-	slot &= L7_HELD - 1;
-	d->held_seq[slot] = w->seq;
-	d->held_len[slot] = size;
-	d->held += 1;
-	ledger_count(LEDGER_L7_HELD);
-	return 1;
-}
-
-/*
- * The held segment whose turn it is into the window, as if it were the packet; 0 =
- * none. With `any`, the earliest one, whatever is missing before it.
- */
-FATHOM_STEP l7_unhold(__u32 any)
-{
-	struct l7_work *w = l7_scratch();
-	struct l7_early_key key = {};
-	struct l7_conn *conn;
-	struct l7_dir *d;
-	__u8 *kept;
-	__u32 slot = L7_HELD;
-	__s32 ahead = 0;
-
-	if (!w)
-		return 0;
-	conn = l7_conn_of(w);
-	if (!conn)
-		return 0;
-	d = &conn->dir[w->index & 1];
-#pragma unroll
-	for (__u32 i = 0; i < L7_HELD; i++) {
-		__s32 from = d->held_seq[i] - d->next;
-
-		if (!d->held_len[i])
-			continue;
-		/* Overtaken by a repeated segment that was longer. */
-		if (from + (__s32)d->held_len[i] <= 0) {
-			d->held_len[i] = 0;
-			d->held -= 1;
-			continue;
-		}
-		if (slot == L7_HELD || from < ahead) {
-			slot = i;
-			ahead = from;
-		}
-	}
-	if (slot == L7_HELD || (ahead > 0 && !any))
-		return 0;
-	slot &= L7_HELD - 1;
-	key.conn = conn->id;
-	key.index = w->ct_index;
-	key.slot = slot;
-	w->seq = d->held_seq[slot];
-	w->len = d->held_len[slot];
-	d->held_len[slot] = 0;
-	d->held -= 1;
-	kept = bpf_map_lookup_elem(&l7_held, &key);
-	if (!kept)
-		return 0;
-	/* Behind the place that what is carried over takes. */
-	__builtin_memcpy(w->b + L7_CARRY, kept, 1024);
-	__builtin_memcpy(w->b + L7_CARRY + 1024, kept + 1024, L7_EARLY - 1024);
-	bpf_map_delete_elem(&l7_held, &key);
-	w->source = L7_FROM_HELD;
-	w->off = 0;
-	w->rounds = 0;
-	return 1;
 }
 
 /* Brings back what the end of a packet cut through: its bytes before the window, its record. */
@@ -175,13 +57,8 @@ static __always_inline int l7_recall(struct l7_work *w)
 	split = bpf_map_lookup_elem(&l7_splits, &key);
 	if (!split)
 		return 0;
-	if (w->d.carry) {
-		/* A held segment of which some was seen meanwhile begins that much later. */
-		__u64 to = w->source == L7_FROM_HELD ? w->off : 0;
-
-		L7_BOUND(to, 2047);
-		__builtin_memcpy(w->b + to, split->carry, L7_CARRY);
-	}
+	if (w->d.carry)
+		__builtin_memcpy(w->b, split->carry, L7_CARRY);
 	w->recalled = 1;
 	if (w->d.flags & L7D_DRAFT) {
 		__builtin_memcpy(&w->split.record.head, &split->record.head,
@@ -194,11 +71,11 @@ static __always_inline int l7_recall(struct l7_work *w)
 	return 1;
 }
 
-/* The window's first load: what is carried over, then the payload, or the held segment that is there already. */
+/* The window's first load: what is carried over, then the payload. */
 FATHOM_STEP l7_load(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
-	__u64 size;
+	__u32 size;
 
 	if (!w)
 		return 0;
@@ -206,20 +83,11 @@ FATHOM_STEP l7_load(struct __sk_buff *skb)
 		/* Evicted: what was cut can't be put together again. */
 		return 0;
 	}
-	if (w->source == L7_FROM_HELD) {
-		w->at = L7_CARRY + w->off - w->d.carry;
-		w->n = L7_CARRY + w->off + w->len;
-		w->taken = w->len;
-		return 1;
-	}
 	size = w->len > L7_LOAD ? L7_LOAD : w->len;
 	w->at = L7_CARRY - w->d.carry;
 	w->n = L7_CARRY + size;
 	w->taken = size;
-	if (!size)
-		return 1;
-	L7_LENGTH(size, 2048);
-	return !bpf_skb_load_bytes(skb, w->off, w->b + L7_CARRY, size);
+	return size ? l7_bring(skb, w, 0, size) : 1;
 }
 
 /*
@@ -257,85 +125,6 @@ static __always_inline void l7_forget(struct l7_work *w)
 	struct l7_split_key key = { .conn = w->conn, .index = w->ct_index };
 
 	bpf_map_delete_elem(&l7_splits, &key);
-}
-
-/* The thread is lost: what was begun is dropped, and a beginning is looked for. */
-static __always_inline void l7_lose(struct l7_dir *d)
-{
-	d->flags = (d->flags & L7D_STARTED) | L7D_LOST;
-	d->carry = 0;
-	d->skip = 0;
-	d->state = 0;
-	d->tries = 0;
-	ledger_count(LEDGER_L7_GAPS);
-}
-
-#define L7_READ 1 /* there is something to read */
-#define L7_PASS 0
-
-#define L7_LEAP (1U << 30) /* sequence numbers can tell no more than twice as much apart */
-
-/*
- * Goes on behind a body, as far as sequence numbers reach: what lies before counts
- * as seen. So packets of a body change nothing, in whatever order they come and on
- * whatever CPU; and one that is missed there isn't missed.
- */
-static __always_inline void l7_leap(struct l7_dir *d)
-{
-	__u32 step = d->skip > L7_LEAP ? L7_LEAP : d->skip;
-
-	if (!d->skip || d->skip == L7_SKIP_ALL)
-		return;
-	d->next += step;
-	d->skip -= step;
-	d->flags |= L7D_BODY;
-}
-
-/* Takes away what was seen of a segment. */
-static __always_inline void l7_trim(struct l7_work *w, __u32 seen)
-{
-	w->off += seen;
-	w->len -= seen;
-	w->seq += seen;
-}
-
-/* Which part of the segment is to be read; trims what was seen, holds what is early. */
-static __noinline int l7_sequence(struct __sk_buff *skb, struct l7_work *w, struct l7_dir *d)
-{
-	__s32 ahead;
-
-	if (!(d->flags & L7D_STARTED)) {
-		d->flags |= L7D_STARTED;
-		d->next = w->seq;
-	}
-	if (d->skip == L7_SKIP_ALL)
-		return L7_PASS;
-	ahead = w->seq - d->next;
-	if (ahead > 0) {
-		if (l7_hold(skb))
-			return L7_PASS;
-		l7_lose(d);
-		d->next = w->seq;
-		return L7_READ;
-	}
-	if (ahead < 0) {
-		if (!(d->flags & L7D_BODY))
-			ledger_count(LEDGER_L7_REPEATED);
-		if ((__u32)-ahead >= w->len)
-			return L7_PASS;
-		l7_trim(w, -ahead);
-	}
-	d->flags &= ~L7D_BODY;
-	if (!d->skip)
-		return L7_READ;
-	/* A body so long that one leap didn't take it. */
-	l7_leap(d);
-	ahead = d->next - w->seq;
-	if ((__u32)ahead >= w->len)
-		return L7_PASS;
-	l7_trim(w, ahead);
-	d->flags &= ~L7D_BODY;
-	return L7_READ;
 }
 
 /* The parser of a protocol; comes back only if there is none. */
@@ -376,6 +165,12 @@ FATHOM_STEP l7_end(void)
 	if (!conn)
 		return 0;
 	key.conn = conn->id;
+	for (__u32 i = 0; i < 2 * L7_HELD; i++) {
+		struct l7_early_at *at = &conn->order[i / L7_HELD].early[i % L7_HELD];
+
+		if (at->len)
+			l7_unstow(at->slot);
+	}
 	for (__u32 i = 0; i < 2; i++) {
 		/* Kept by conntrack's notion of directions, which doesn't change. */
 		key.index = i ^ !!(conn->flags & L7C_TURNED);
@@ -407,6 +202,7 @@ static __always_inline void l7_take(struct l7_work *w, const struct l7_conn *con
 	w->conn_flags = conn->flags;
 	w->conn_proto = conn->proto;
 	w->recalled = 0;
+	w->leap = 0;
 	w->d = *d;
 }
 
@@ -440,14 +236,12 @@ static __always_inline int l7_detect_turned(struct l7_work *w, struct l7_conn *c
 	return got == L7_MORE ? L7_MORE : L7_LOST;
 }
 
-/* Parses one segment whose turn it is: the packet, or a held one. Comes back when there is no parser to go on. */
+/* Parses the segment whose turn it is. Comes back when there is no parser to go on. */
 static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
 				      struct l7_conn *conn, struct l7_dir *d)
 {
 	int got;
 
-	/* After the parsers the whole segment counts as taken. */
-	d->next = w->seq + w->len;
 	l7_take(w, conn, d);
 	if (!l7_load(skb)) {
 		l7_lose(d);
@@ -499,46 +293,46 @@ static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
 }
 
 /* After a parser: what it knows of the direction goes back. NULL = the connection is gone. */
-static __always_inline struct l7_dir *l7_put_back(struct l7_work *w)
+static __always_inline struct l7_conn *l7_put_back(struct l7_work *w)
 {
 	struct l7_conn *conn = l7_conn_of(w);
-	struct l7_dir *d;
 
-	if (!conn)
+	/* Another's by now: the ports were used again. */
+	if (!conn || conn->id != w->conn)
 		return NULL;
-	d = &conn->dir[w->index & 1];
-	*d = w->d;
-	l7_leap(d);
-	return d;
+	w->leap = w->d.skip;
+	w->d.skip = 0;
+	conn->dir[w->index & 1] = w->d;
+	return conn;
 }
 
-/*
- * When a segment is done with: on to the held one whose turn has come, and to the
- * end of a connection that ends with this packet.
- */
-static __always_inline void l7_segment_end(struct __sk_buff *skb, struct l7_work *w,
-					   struct l7_dir *d)
+/* The connection ends with this packet: what it still has to tell, then its state goes. */
+static __always_inline void l7_close(struct __sk_buff *skb, struct l7_work *w, struct l7_conn *conn)
 {
-	struct l7_conn *conn;
-
-	if (d->held && l7_unhold(0)) {
-		bpf_tail_call(skb, &l7_programs, L7_PROG_TCP);
-		/* More tail calls than the kernel makes: the held segment is lost. */
-		l7_lose(d);
-	}
-	if (!w->over)
-		return;
-	conn = l7_conn_of(w);
-	if (conn && conn->proto == L7_WEBSOCKET) {
+	if (conn->proto == L7_WEBSOCKET) {
 		w->over = L7_ENDING;
 		bpf_tail_call(skb, &l7_programs, L7_PROG_WS);
 	}
 	/* Requests that will never be answered. */
-	if (conn && conn->proto == L7_HTTP1 && conn->dir[0].count != conn->dir[1].count) {
+	if (conn->proto == L7_HTTP1 && conn->dir[0].count != conn->dir[1].count) {
 		w->over = L7_ENDING;
 		bpf_tail_call(skb, &l7_programs, L7_PROG_HTTP1);
 	}
 	l7_end();
+}
+
+/* When a segment is done with: on to the early one whose turn has come, or to the connection's end. */
+static __always_inline void l7_segment_end(struct __sk_buff *skb, struct l7_work *w,
+					   struct l7_conn *conn)
+{
+	if (l7_turn_over(w, conn) == L7_READ) {
+		bpf_tail_call(skb, &l7_programs, L7_PROG_TCP);
+		/* More tail calls than the kernel makes: the early segment is lost. */
+		l7_lose(&conn->dir[w->index & 1]);
+		conn->order[w->ct_index & 1].busy = 0;
+	}
+	if (w->over)
+		l7_close(skb, w, conn);
 }
 
 #endif /* FATHOM_L7_TCP_H */

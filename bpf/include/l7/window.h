@@ -81,32 +81,65 @@ static __always_inline __u32 l7_stream_left(const struct l7_work *w)
 	return w->n - w->at + (w->len - w->taken);
 }
 
+/* Bytes from `from` on of the early segment at hand into the window. 0 = it is gone. */
+FATHOM_STEP l7_bring_early(__u32 from, __u32 size)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_early *early;
+	__u32 slot;
+
+	if (!w)
+		return 0;
+	slot = w->slot;
+	early = bpf_map_lookup_elem(&l7_early, &slot);
+	if (!early)
+		return 0;
+	for (__u32 i = 0; i < L7_LOAD / 8; i++) {
+		__u64 at = from + i * 8, to = L7_CARRY + i * 8;
+
+		if (i * 8 >= size)
+			break;
+		L7_BOUND(at, L7_EARLY - 1);
+		L7_BOUND(to, L7_WINDOW - 1);
+		*(__u64 *)&w->b[to] = *(__u64 *)&early->data[at];
+	}
+	return early->conn == w->conn && early->seq == w->seq - w->off;
+}
+
+/* Bytes from `pos` on of the payload into the window, behind the place for what is carried over. */
+static __always_inline int l7_bring(struct __sk_buff *skb, struct l7_work *w, __u32 pos,
+				    __u32 bytes)
+{
+	__u64 size = bytes;
+
+	if (w->source == L7_FROM_EARLY)
+		return l7_bring_early(w->off + pos, bytes);
+	L7_LENGTH(size, 2048);
+	return !bpf_skb_load_bytes(skb, w->off + pos, w->b + L7_CARRY, size);
+}
+
 /* Loads the window from `at` on; what it holds before that is forgotten. 0 = nothing more came. */
 FATHOM_STEP l7_refill(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
-	__u32 left, off, rest;
-	__u64 size;
+	__u32 left, pos, rest, size;
 
 	if (!w)
 		return 0;
 	left = w->n - w->at;
-	if (left > w->taken || w->source != L7_FROM_PACKET)
+	if (left > w->taken)
 		return 0;
-	rest = w->len - (w->taken - left);
+	pos = w->taken - left;
+	rest = w->len - pos;
 	if (!rest || rest == left)
 		return 0;
-	off = w->off + (w->taken - left);
 	size = rest > L7_LOAD ? L7_LOAD : rest;
 	if (size <= left)
 		return 0;
 	w->taken += size - left;
 	w->at = L7_CARRY;
 	w->n = L7_CARRY + size;
-	L7_LENGTH(size, 2048);
-	if (bpf_skb_load_bytes(skb, off, w->b + L7_CARRY, size))
-		return 0;
-	return 1;
+	return l7_bring(skb, w, pos, size);
 }
 
 /* Passes over `k` bytes; what goes beyond the packet is left to the next ones. */

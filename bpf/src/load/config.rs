@@ -152,6 +152,11 @@ impl Sizes {
         }
     }
 
+    /// Segments that came before their turn and are kept, 64 KiB each: one for 512 connections.
+    pub(super) fn l7_early(&self) -> u32 {
+        (self.l7_connections / 512).clamp(16, 1024).next_power_of_two()
+    }
+
     /// The size of a map by its name in the C; `None` = as declared there.
     pub(super) fn of(&self, map: &str) -> Option<u32> {
         Some(match map {
@@ -170,7 +175,7 @@ impl Sizes {
             "l7_conns" => self.l7_connections,
             "l7_splits" => (self.l7_connections / 16).max(64),
             "l7_fields" => (self.l7_connections / 2).max(1024),
-            "l7_held" => (self.l7_connections / 32).max(64),
+            "l7_early" => self.l7_early(),
             "l7_exchanges" => self.l7_exchanges / 4,
             _ => return None,
         })

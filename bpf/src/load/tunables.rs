@@ -42,6 +42,7 @@ pub(super) fn set(open: &mut OpenFathomSkel<'_>, config: &LoadConfig, features: 
     rodata.cfg_sock_netns_cookie = u8::from(features.netns_cookie);
     rodata.cfg_peer_address_service = u8::from(config.peer_address == PeerAddress::Service);
     headers::set(rodata, &config.l7_headers);
+    rodata.cfg_l7_early_mask = config.sizes.l7_early() - 1;
     rodata.cfg_l7_exchange_mask = config.sizes.l7_exchanges / 4 - 1;
     rodata.cfg_l7 = match config.l7 {
         L7Mode::Off => 0,

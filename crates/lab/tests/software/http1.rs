@@ -5,7 +5,6 @@ use crate::program::{times, word};
 use crate::site::site;
 
 #[test]
-#[ignore = "a large early segment is a gap: not held whole yet"]
 fn nginx_and_curl_agree_with_the_flows() {
     let site = site();
     let nginx = nginx::start(site.lab, "nginx", HTTP1);
@@ -69,7 +68,6 @@ fn nginx_and_curl_agree_with_the_flows() {
 }
 
 #[test]
-#[ignore = "a large early segment is a gap: not held whole yet"]
 fn nginx_and_wrk_agree_with_the_flows() {
     let site = site();
     let nginx = nginx::start(site.lab, "nginx", HTTP1);
@@ -83,7 +81,6 @@ fn nginx_and_wrk_agree_with_the_flows() {
 }
 
 #[test]
-#[ignore = "a large early segment is a gap: not held whole yet"]
 fn nginx_and_a_pipelining_wrk_agree_with_the_flows() {
     let site = site();
     let nginx = nginx::start(site.lab, "nginx", HTTP1);

@@ -9,7 +9,6 @@ use crate::site::{PLACEMENTS, site};
 const PORT: u16 = 8090;
 
 #[test]
-#[ignore = "a large early segment is a gap: not held whole yet"]
 fn pythons_http_server_and_curl_agree_with_the_flows() {
     let site = site();
     let files = site.directory("python");

@@ -1,9 +1,6 @@
 //! Software that nobody here wrote talks in the lab's pods, and every request that its own logs and counts
 //! name is told once, with the right fields. Root only; `ci/bootstrap --software` installs what talks.
 //!
-//! `cargo test -p fathom-lab --test software -- --ignored` runs them: segments that two CPUs send out of turn
-//! can make a gap, which is counted and which these tests do not accept.
-//!
 //! `FATHOM_SOFTWARE_TIMES=20` makes it longer: so many times the requests.
 
 #![forbid(unsafe_code)]

@@ -368,24 +368,46 @@ FATHOM_STEP hpack_tell(__u32 name)
 	return 0;
 }
 
-/* The field becomes the newest entry of the dynamic table; its value is decoded, or is none of interest. */
+/* The insertion's bit among those nobody asks for. */
+static __always_inline __u64 *hpack_other(struct l7_work *w, __u32 number)
+{
+	__u64 word = (number / 64) % (L7_OTHERS / 64);
+
+	L7_BOUND(word, L7_OTHERS / 64 - 1);
+	return &w->d.http2.other[word];
+}
+
+/*
+ * The field becomes the newest entry of the dynamic table. What nobody asks for is
+ * a bit; servers that insert all they say would fill a map with it.
+ */
 FATHOM_STEP hpack_insert(__u32 name)
 {
 	struct l7_work *w = l7_scratch();
 	struct l7_field_key key = {};
-	__u64 len, flags;
+	__u64 len, flags, bit, *other;
 
 	if (!w)
 		return 0;
 	key.conn = w->conn;
 	key.index = w->ct_index;
 	key.number = w->d.count;
-	len = name == H2_NAME_OTHER || name == H2_NAME_UNKNOWN ? 0 : w->walk.out;
-	flags = len && w->walk.label ? TEXT_F_TRUNCATED : 0;
+	w->d.count += 1;
+	bit = 1ULL << (key.number % 64);
+	other = hpack_other(w, key.number);
+	if (name == H2_NAME_OTHER) {
+		*other |= bit;
+		return 0;
+	}
+	*other &= ~bit;
+	/* An entry that isn't there is unknown: so is this one. */
+	if (name == H2_NAME_UNKNOWN)
+		return 0;
+	len = w->walk.out;
+	flags = w->walk.label ? TEXT_F_TRUNCATED : 0;
 	*(__u64 *)&w->b[H2_FIELD] = (name & 0xff) | flags << 8 | (len & 0xffff) << 16 |
 				    (__u64)cfg_l7_headers_list << 32;
 	bpf_map_update_elem(&l7_fields, &key, &w->b[H2_FIELD], BPF_ANY);
-	w->d.count += 1;
 	return 0;
 }
 
@@ -419,6 +441,8 @@ FATHOM_STEP hpack_dynamic(__u32 index, __u32 value)
 	key.conn = w->conn;
 	key.index = w->ct_index;
 	key.number = w->d.count - back;
+	if (back <= L7_OTHERS && (*hpack_other(w, key.number) & (1ULL << (key.number % 64))))
+		return H2_NAME_OTHER;
 	field = bpf_map_lookup_elem(&l7_fields, &key);
 	if (!field)
 		return H2_NAME_UNKNOWN;
@@ -432,6 +456,9 @@ FATHOM_STEP hpack_dynamic(__u32 index, __u32 value)
 	}
 	return field->name;
 }
+
+/* Values of :status in the static table, from index 8 on. */
+static const __u16 hpack_statuses[8] = { 200, 204, 206, 304, 400, 404, 500 };
 
 /* An indexed field. RFC 7541 section 6.1 */
 FATHOM_STEP hpack_indexed(__u32 index)
@@ -476,30 +503,10 @@ FATHOM_STEP hpack_indexed(__u32 index)
 		h->seen |= H2_SEEN_PATH;
 		l7_text(TEXT_PATH, H2_TEXT, 11, 0);
 		return L7_NEXT;
-	case 8:
-		h->status = 200;
-		break;
-	case 9:
-		h->status = 204;
-		break;
-	case 10:
-		h->status = 206;
-		break;
-	case 11:
-		h->status = 304;
-		break;
-	case 12:
-		h->status = 400;
-		break;
-	case 13:
-		h->status = 404;
-		break;
-	case 14:
-		h->status = 500;
-		break;
-	default:
-		return L7_NEXT;
 	}
+	if (index < 8 || index > 14)
+		return L7_NEXT;
+	h->status = hpack_statuses[(index - 8) & 7];
 	h->seen |= H2_SEEN_STATUS;
 	return L7_NEXT;
 }

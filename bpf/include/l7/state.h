@@ -55,12 +55,15 @@ struct l7_http1_dir {
 	__u8 pad[2];
 };
 
+#define L7_OTHERS 512 /* newest insertions of which it is known that nobody asks for them */
+
 struct l7_http2_dir {
-	__u64 began_ns; /* when the header block's first byte came */
-	__u32 frame;    /* bytes of the frame's payload still to come, without padding */
-	__u32 stream;   /* of the frame, and of the header block */
-	__u32 value;    /* bytes of a name or value that are still to pass */
-	__u32 floor;    /* entries of the dynamic table inserted before are gone, or unknown */
+	__u64 other[L7_OTHERS / 64]; /* by the insertion's number: a field nobody asks for */
+	__u64 began_ns;              /* when the header block's first byte came */
+	__u32 frame;  /* bytes of the frame's payload still to come, without padding */
+	__u32 stream; /* of the frame, and of the header block */
+	__u32 value;  /* bytes of a name or value that are still to pass */
+	__u32 floor;  /* entries of the dynamic table inserted before are gone, or unknown */
 	__u16 pad_len;
 	__u16 status;
 	__u16 code;  /* gRPC status */
@@ -319,7 +322,7 @@ struct l7_work {
 	__u8 b[L7_WINDOW + 64];
 };
 
-/* An entry of HPACK's dynamic tables: an interesting name with its value, or that it is neither. */
+/* An entry of HPACK's dynamic tables that somebody asks for: its name with its value. */
 struct l7_field {
 	__u8 name;  /* H2_NAME_* */
 	__u8 flags; /* TEXT_F_* */

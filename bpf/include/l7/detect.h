@@ -12,6 +12,7 @@
 
 #include "uapi.h"
 #include "config.h"
+#include "l7/kafka_api.h"
 #include "l7/state.h"
 #include "l7/window.h"
 
@@ -123,7 +124,7 @@ static __always_inline int detect_preface(struct l7_work *w)
 }
 
 /* RFC 9113 section 4.1: type and length that go together, on a stream that may have them. */
-static __always_inline int http2_frame_plausible(__u32 len, __u32 type, __u32 stream, int client)
+static __always_inline int http2_frame_plausible(__u32 len, __u32 type, __u32 stream)
 {
 	if (len > (1 << 20) || type > 9 || stream >> 31)
 		return 0;
@@ -149,11 +150,10 @@ static __always_inline int http2_frame_plausible(__u32 len, __u32 type, __u32 st
 }
 
 /* A chain of frames that ends with the segment, or at least two of them. */
-static __always_inline int detect_frames(struct l7_work *w, int client)
+static __always_inline int detect_frames(struct l7_work *w)
 {
 	__u32 left = l7_left(w), rest = left + (w->len - w->taken), at = w->at, off = 0, chain = 0;
 
-	w->state = 0;
 	for (__u32 i = 0; i < 4; i++) {
 		__u32 len;
 
@@ -162,43 +162,12 @@ static __always_inline int detect_frames(struct l7_work *w, int client)
 		if (off + 9 > left)
 			break;
 		len = l7_be32(w, at + off) >> 8;
-		if (!http2_frame_plausible(len, l7_byte(w, at + off + 3), l7_be32(w, at + off + 5),
-					   client))
+		if (!http2_frame_plausible(len, l7_byte(w, at + off + 3), l7_be32(w, at + off + 5)))
 			return L7_LOST;
 		off += 9 + len;
 		chain += 1;
 	}
 	return chain && (off == rest || chain > 1) ? L7_NEXT : L7_LOST;
-}
-
-/* Newest version of each API known here, by its key; 0x80 = no such API. */
-#define KAFKA_APIS 93
-
-static const __u8 kafka_newest[128] = {
-	[0] = 13, [1] = 18, [2] = 11, [3] = 13, [4] = 7,  [5] = 4,  [6] = 8,  [7] = 3,  [8] = 10,
-	[9] = 10, [10] = 6, [11] = 9, [12] = 4, [13] = 5, [14] = 5, [15] = 6, [16] = 5, [17] = 1,
-	[18] = 5, [19] = 7, [20] = 6, [21] = 2, [22] = 6, [23] = 4, [24] = 5, [25] = 4, [26] = 5,
-	[27] = 2, [28] = 5, [29] = 3, [30] = 3, [31] = 3, [32] = 4, [33] = 2, [34] = 2, [35] = 4,
-	[36] = 2, [37] = 3, [38] = 3, [39] = 2, [40] = 2, [41] = 3, [42] = 2, [43] = 2, [44] = 1,
-	[45] = 1, [46] = 1, [47] = 0, [48] = 1, [49] = 1, [50] = 0, [51] = 0, [52] = 2, [53] = 1,
-	[54] = 1, [55] = 2, [56] = 3, [57] = 2, [58] = 0, [59] = 1, [60] = 2, [61] = 0, [62] = 4,
-	[63] = 1, [64] = 0, [65] = 0, [66] = 2, [67] = 0, [68] = 1, [69] = 1, [70] = 0, [71] = 0,
-	[72] = 0, [73] = 0, [74] = 1, [75] = 0, [76] = 1, [77] = 1, [78] = 2, [79] = 2, [80] = 1,
-	[81] = 0, [82] = 0, [83] = 0, [84] = 1, [85] = 1, [86] = 0, [87] = 0, [88] = 1, [89] = 0,
-	[90] = 0, [91] = 0, [92] = 0,
-};
-
-/* Size, API and version of a request go together; newer versions than are known get some room. */
-static __always_inline int kafka_plausible(__u32 size, __u32 api, __u32 version, __s32 client)
-{
-	__u64 key = api;
-
-	if (size < 10 || size > (100 << 20) || api >= KAFKA_APIS)
-		return 0;
-	L7_BOUND(key, 127);
-	if (version > kafka_newest[key] + 2)
-		return 0;
-	return client >= -1 && client <= 1024 && client + 10 <= (__s64)size;
 }
 
 #define KAFKA_CLIENT_SEEN 24 /* characters of a client's id that must be such */
@@ -308,6 +277,9 @@ static __always_inline int detect_dns(struct l7_work *w, int response, __u32 pro
 	/* An answer has little to know it by: in the middle of a connection it must fill its segment. */
 	if (response && !proto && !w->begins && len + 2 != l7_stream_left(w))
 		return L7_LOST;
+	/* Nor has a question with several names anything to be refused for there. */
+	if (!response && !w->begins && l7_be16(w, at + 6) != 1)
+		return L7_LOST;
 	return dns_plausible(l7_be16(w, at + 4), l7_be16(w, at + 6), l7_be16(w, at + 8),
 			     l7_be16(w, at + 10), l7_be16(w, at + 12), response)
 		       ? L7_NEXT
@@ -409,7 +381,7 @@ FATHOM_STEP l7_detect(__u32 proto)
 	if (proto == L7_HTTP2 || (!proto && (w->index || !w->begins))) {
 		if (l7_left(w) < 9 && (w->index || proto))
 			more |= l7_byte(w, w->at) == 0;
-		else if (detect_frames(w, !w->index) == L7_NEXT)
+		else if (detect_frames(w) == L7_NEXT)
 			return L7_NEXT;
 	}
 	w->found = L7_HTTP1;

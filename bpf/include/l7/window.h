@@ -169,9 +169,4 @@ static __always_inline void l7_skip(struct l7_work *w, __u64 k)
 	d->skip += k - rest;
 }
 
-static __always_inline int l7_at_end(const struct l7_work *w)
-{
-	return w->at == w->n && w->taken == w->len;
-}
-
 #endif /* FATHOM_L7_WINDOW_H */

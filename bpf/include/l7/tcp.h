@@ -189,6 +189,8 @@ static __always_inline void l7_drop(struct l7_work *w)
 {
 	l7_mark_off(w);
 	l7_end();
+	if (w->source == L7_FROM_EARLY)
+		l7_unstow(w->slot);
 }
 
 /*
@@ -298,8 +300,11 @@ static __always_inline struct l7_conn *l7_put_back(struct l7_work *w)
 	struct l7_conn *conn = l7_conn_of(w);
 
 	/* Another's by now: the ports were used again. */
-	if (!conn || conn->id != w->conn)
+	if (!conn || conn->id != w->conn) {
+		if (w->source == L7_FROM_EARLY)
+			l7_unstow(w->slot);
 		return NULL;
+	}
 	w->leap = w->d.skip;
 	w->d.skip = 0;
 	conn->dir[w->index & 1] = w->d;

@@ -172,41 +172,6 @@ static __always_inline int detect_frames(struct l7_work *w)
 
 #define KAFKA_CLIENT_SEEN 24 /* characters of a client's id that must be such */
 
-/*
- * A response whose number is as low as a version looks like a Produce request, with
- * the first topic for a client id: what goes before the topics must be there too. It
- * is that of version 3 and later; clients that still speak an older one are found by
- * another request.
- */
-static __always_inline int kafka_produce_plausible(struct l7_work *w, __u32 at, __u32 version)
-{
-	__u32 transaction, acks, timeout, topics;
-
-	if (version < 3)
-		return 0;
-	if (version >= 9) {
-		/* no tagged fields, compact lengths */
-		transaction = l7_byte(w, at + 1);
-		if (l7_byte(w, at) || transaction > 127)
-			return 0;
-		at += 2 + (transaction ? transaction - 1 : 0);
-		topics = l7_byte(w, at + 6);
-		topics = topics ? topics - 1 : 0;
-	} else {
-		transaction = l7_be16(w, at);
-		if (transaction == 0xffff)
-			transaction = 0;
-		if (transaction > 255)
-			return 0;
-		at += 2 + transaction;
-		topics = l7_be32(w, at + 6);
-	}
-	acks = l7_be16(w, at);
-	timeout = l7_be32(w, at + 2);
-	return at + 10 <= w->n && (acks <= 1 || acks == 0xffff) && timeout &&
-	       timeout <= 24 * 3600 * 1000 && topics && topics <= 1024;
-}
-
 /* Kafka protocol, request header: size, API key, version, correlation id, client id. */
 static __always_inline int detect_kafka(struct l7_work *w)
 {
@@ -238,9 +203,6 @@ static __always_inline int detect_kafka(struct l7_work *w)
 		if (c < ' ' || c > '~')
 			return L7_LOST;
 	}
-	if (!w->begins && !l7_be16(w, at + 4) &&
-	    !kafka_produce_plausible(w, at + 14 + l7_be16(w, at + 12), l7_be16(w, at + 6)))
-		return L7_LOST;
 	return L7_NEXT;
 }
 

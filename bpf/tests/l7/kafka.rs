@@ -648,30 +648,6 @@ fn joined_in_its_middle_it_is_found_at_the_next_message() {
 }
 
 #[test]
-fn joined_in_its_middle_an_answer_is_no_produce_request() {
-    let mut rig = Rig::new();
-    for error in [0, 3] {
-        for id in 0..16 {
-            let mut talk = Talk::joined(&mut rig);
-            talk.server(produced(7, id, "orders", error));
-            assert!(talk.take().is_empty(), "{id} with error {error}");
-        }
-    }
-    for version in 3..=13 {
-        let mut talk = Talk::joined(&mut rig);
-        let mut bytes = produce(version, 5, 1, &[("orders", &[10])]);
-        if version >= 9 {
-            // Without tagged fields in its header, as clients send it.
-            bytes.splice(18..27, [0]);
-            let size = bytes.len() as u32 - 4;
-            bytes[..4].copy_from_slice(&size.to_be_bytes());
-        }
-        talk.client(bytes);
-        assert_eq!(talk.take().len(), 1, "version {version}");
-    }
-}
-
-#[test]
 fn tokens_after_the_first_sasl_handshake_are_not_read() {
     let mut rig = Rig::new();
     for version in 0..2 {

@@ -42,6 +42,9 @@ enum Command {
         /// messages read in neither lab: how far apart two equal labs measure
         #[arg(long)]
         null: bool,
+        /// leave out the loads not named: http1, http2, http2_nghttpd, bulk, rr, crr
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
     },
     /// connecting to ClusterIPs: the socket hook beside kube-proxy's iptables rules
     Services {
@@ -75,7 +78,7 @@ pub fn run() -> Result<()> {
     match command {
         Command::All { effort, json, only } => suite::run(effort, json, &only),
         Command::Traffic { effort, null } => traffic::run(effort, null),
-        Command::L7 { effort, null } => l7::run(effort, null),
+        Command::L7 { effort, null, only } => l7::run(effort, null, &only),
         Command::Services { effort } => services::run(effort),
     }
 }

@@ -50,7 +50,12 @@ struct Measured {
 ///
 /// # Errors
 /// When a lab or a measurement fails; a machine without the programs is no error.
-pub fn run(effort: Effort, null: bool) -> Result<()> {
+pub fn run(effort: Effort, null: bool, only: &[String]) -> Result<()> {
+    for name in only {
+        ensure!(LOADS.iter().any(|load| load.name == name), "{name} is no load");
+    }
+    let wanted = |load: &&Load| only.is_empty() || only.iter().any(|name| name == load.name);
+    let chosen: Vec<&Load> = LOADS.iter().filter(wanted).collect();
     let missing = web::missing();
     if !missing.is_empty() {
         eprintln!("l7: skipped, not installed: {} (ci/bootstrap --software)", missing.join(", "));
@@ -60,8 +65,8 @@ pub fn run(effort: Effort, null: bool) -> Result<()> {
     let all = stage::lab_with("l7-all", Datapath::Fathom, &[if null { "--l7=off" } else { "--l7=all" }])?;
     web::serve(&off)?;
     web::serve(&all)?;
-    let asked = loads(effort, &off, &all)?;
-    if null {
+    let asked = loads(effort, &chosen, &off, &all)?;
+    if null || asked == 0.0 {
         return Ok(());
     }
     let [told, lost] = books(&all)?;
@@ -72,12 +77,12 @@ pub fn run(effort: Effort, null: bool) -> Result<()> {
 }
 
 /// All loads in turns; returns how many requests the lab that reads them was asked.
-fn loads(effort: Effort, off: &Lab, all: &Lab) -> Result<f64> {
+fn loads(effort: Effort, chosen: &[&Load], off: &Lab, all: &Lab) -> Result<f64> {
     let rounds = effort.of(5, 25);
-    let mut results = LOADS.map(|_| (Vec::<Measured>::new(), Vec::<Measured>::new()));
+    let mut results = vec![(Vec::<Measured>::new(), Vec::<Measured>::new()); chosen.len()];
     let mut asked = 0.0;
     for round in 0..rounds {
-        for (load, (plain, read)) in LOADS.iter().zip(&mut results) {
+        for (load, (plain, read)) in chosen.iter().zip(&mut results) {
             let mut with = || -> Result<()> {
                 let (measured, answered) = measure(all, load, effort)?;
                 read.push(measured);
@@ -94,7 +99,7 @@ fn loads(effort: Effort, off: &Lab, all: &Lab) -> Result<f64> {
             }
         }
     }
-    for (load, (plain, read)) in LOADS.iter().zip(results) {
+    for (load, (plain, read)) in chosen.iter().zip(results) {
         print(load, &plain, &read);
     }
     Ok(asked)

@@ -142,6 +142,10 @@ FATHOM_STEP h2_answer(struct __sk_buff *skb, __u32 flags)
 		head->code = h->code;
 		head->flags |= L7_F_CODE;
 	}
+	if (x && (x->flags & L7X_UPGRADED)) {
+		*(__u64 *)&w->b[H2_TEXT] = L7_CHARS('h', '2', 'c', 0, 0, 0, 0, 0);
+		l7_text(TEXT_UPGRADE, H2_TEXT, 3, 0);
+	}
 	l7_first_response(w);
 	if (x) {
 		l7_exchange_drop(x);

@@ -414,6 +414,7 @@ fn an_upgrade_from_http_1_goes_on_as_stream_1() {
     assert_eq!((told[0].head.proto, told[0].path().as_str()), (l7_protocol::HTTP1, "/up"));
     assert_eq!(all(&told[1..]), ["!0 Some(200)", "?3 1 shop.example /b", "!3 Some(404)"]);
     assert!(told[1].has(l7_flag::UPGRADED));
+    assert_eq!(told[1].text(l7_text::UPGRADE).as_deref(), Some("h2c"));
 }
 
 #[test]

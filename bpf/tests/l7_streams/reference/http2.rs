@@ -181,7 +181,7 @@ impl Stream {
         let mut message = Message::response(l7_protocol::HTTP2, self.upgraded.unwrap_or(id));
         message.version = 20;
         if self.upgraded.is_some() {
-            message = message.with(flag::UPGRADED);
+            message = message.with(flag::UPGRADED).text(l7_text::UPGRADE, b"h2c");
         }
         if let Some(status) = self.status {
             message = message.status(status);

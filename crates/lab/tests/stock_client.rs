@@ -36,7 +36,7 @@ fn client() -> Command {
         let said = String::from_utf8_lossy(&made.stderr);
         assert!(made.status.success(), "no stock client can be made here: {said}");
     });
-    let mut command = Command::new(root.join(".cache/interop/venv/bin/python"));
+    let mut command = Command::new(root.join(".cache/interop/client/venv/bin/python"));
     command.arg(root.join("ci/interop/client.py")).env("PYTHONPATH", root.join(".cache/interop/generated"));
     command
 }

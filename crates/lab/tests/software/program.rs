@@ -13,7 +13,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("nghttpd", "nghttp2-server"),
     ("nghttpx", "nghttp2-proxy"),
     ("nginx", "nginx-light"),
-    ("tcpdump", "tcpdump"),
+    ("tshark", "tshark"),
     ("wrk", "wrk"),
 ];
 
@@ -50,7 +50,7 @@ pub fn find_python() -> PathBuf {
 #[track_caller]
 pub fn python() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
-    let made = std::process::Command::new(root.join("ci/interop/python")).arg("--where").output().unwrap();
+    let made = std::process::Command::new(root.join("ci/interop/python")).arg("software").output().unwrap();
     assert!(made.status.success(), "ci/interop/python: {}", String::from_utf8_lossy(&made.stderr));
     String::from_utf8(made.stdout).unwrap().trim().into()
 }

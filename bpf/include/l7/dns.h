@@ -281,11 +281,11 @@ FATHOM_STEP dns_message(struct __sk_buff *skb, __u32 base, __u32 end, __u32 cut)
 	if (w->proto == IPPROTO_TCP)
 		l7_record_joined(w);
 	if (!response) {
-		l7_exchange_add(w->conn, id, w->now);
+		l7_exchange_add(w->conn, id, L7_NEAR_DNS, w->now);
 		l7_emit(skb, L7_TYPE_REQUEST);
 		return 0;
 	}
-	x = l7_exchange_find(w->conn, id);
+	x = l7_exchange_find(w->conn, id, L7_NEAR_DNS);
 	if (x) {
 		w->split.record.head.latency_ns = l7_since(w->now, x->request_ns);
 		w->split.record.head.duration_ns = w->split.record.head.latency_ns;

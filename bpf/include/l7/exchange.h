@@ -4,8 +4,10 @@
  *
  * A table of buckets with four places each and not a hash map, where putting in
  * and taking out costs three times what all the rest of a small message does. A
- * fifth request of a bucket takes the place of the oldest, which is counted: its
- * response is told without its latency.
+ * request's first bucket is near those of its connection's last requests, where
+ * memory is in the cache; when that is full, a few others are looked at
+ * anywhere. A request that finds all of them full takes the place of the oldest of
+ * the last one, which is counted: its response is told without its latency.
  */
 #ifndef FATHOM_L7_EXCHANGE_H
 #define FATHOM_L7_EXCHANGE_H
@@ -15,20 +17,41 @@
 #include "ledger.h"
 #include "l7/state.h"
 
-static __always_inline struct l7_bucket *l7_bucket_of(__u64 conn, __u32 id)
+/* How a protocol's ids follow each other: by what they are shifted so that four share a bucket, and how many buckets. */
+struct l7_near {
+	__u8 shift;
+	__u8 buckets; /* a power of two; 0 = ids in no order */
+};
+
+#define L7_NEAR_HTTP1 (struct l7_near){ 2, 2 }  /* one after the other, few at a time */
+#define L7_NEAR_HTTP2 (struct l7_near){ 3, 32 } /* odd numbers, often a hundred at a time */
+#define L7_NEAR_KAFKA (struct l7_near){ 2, 2 }
+#define L7_NEAR_DNS   (struct l7_near){ 0, 0 } /* at random */
+
+#define L7_GOLDEN 0x9e3779b97f4a7c15ULL /* spreads what it multiplies over the upper bits */
+
+/* Buckets anywhere that a request may be in: near ones are often full. */
+#define L7_FAR 3
+
+static __always_inline struct l7_bucket *l7_bucket_far(__u64 conn, __u32 id, __u32 nth)
 {
-	__u64 hash = (conn ^ ((__u64)id << 32 | id)) * 0x9e3779b97f4a7c15ULL;
-	__u32 index = (hash >> 32) & cfg_l7_exchange_mask;
+	__u64 hash = (conn ^ ((__u64)id << 32 | id)) * L7_GOLDEN;
+	__u32 index = ((hash >> 32) + nth * (hash >> 48 | 1)) & cfg_l7_exchange_mask;
 
 	return bpf_map_lookup_elem(&l7_exchanges, &index);
 }
 
-static __always_inline struct l7_exchange *l7_exchange_find(__u64 conn, __u32 id)
+static __always_inline struct l7_bucket *l7_bucket_near(__u64 conn, __u32 id, struct l7_near near)
 {
-	struct l7_bucket *bucket = l7_bucket_of(conn, id);
+	__u32 place = (id >> near.shift) & (near.buckets - 1);
+	__u32 index = ((conn * L7_GOLDEN >> 32) + place) & cfg_l7_exchange_mask;
 
-	if (!bucket)
-		return NULL;
+	return bpf_map_lookup_elem(&l7_exchanges, &index);
+}
+
+static __always_inline struct l7_exchange *l7_exchange_in(struct l7_bucket *bucket, __u64 conn,
+							  __u32 id)
+{
 	if (bucket->way[0].conn == conn && bucket->way[0].id == id)
 		return &bucket->way[0];
 	if (bucket->way[1].conn == conn && bucket->way[1].id == id)
@@ -40,16 +63,38 @@ static __always_inline struct l7_exchange *l7_exchange_find(__u64 conn, __u32 id
 	return NULL;
 }
 
-/* A place for a request, empty but for who it is; in the place of one with the same name, if there is one. */
-static __always_inline struct l7_exchange *l7_exchange_add(__u64 conn, __u32 id, __u64 now)
+static __always_inline struct l7_exchange *l7_exchange_find(__u64 conn, __u32 id,
+							    struct l7_near near)
 {
-	struct l7_bucket *bucket = l7_bucket_of(conn, id);
 	struct l7_exchange *x;
-	__u32 oldest = 0;
-	__u64 found = 0, age = ~0ULL;
+	struct l7_bucket *bucket;
 
-	if (!bucket)
-		return NULL;
+	if (near.buckets) {
+		bucket = l7_bucket_near(conn, id, near);
+		x = bucket ? l7_exchange_in(bucket, conn, id) : NULL;
+		if (x)
+			return x;
+	}
+	for (__u32 i = 0; i < L7_FAR; i++) {
+		bucket = l7_bucket_far(conn, id, i);
+		x = bucket ? l7_exchange_in(bucket, conn, id) : NULL;
+		if (x)
+			return x;
+	}
+	return NULL;
+}
+
+/*
+ * The request's place in a bucket: that of one with the same name, else a free one,
+ * else with `oldest` that of the oldest. Its name is in it before anybody else looks.
+ */
+static __always_inline struct l7_exchange *l7_exchange_place(struct l7_bucket *bucket, __u64 conn,
+							     __u32 id, __u64 now, __u32 oldest)
+{
+	struct l7_exchange *x;
+	__u64 found, age = ~0ULL;
+	__u32 best = 0;
+
 	bpf_spin_lock(&bucket->lock);
 #pragma unroll
 	for (__u32 i = 0; i < L7_WAYS; i++) {
@@ -59,11 +104,15 @@ static __always_inline struct l7_exchange *l7_exchange_add(__u64 conn, __u32 id,
 			at = 0;
 		if (at < age) {
 			age = at;
-			oldest = i;
+			best = i;
 		}
 	}
-	oldest &= L7_WAYS - 1;
-	x = &bucket->way[oldest];
+	if (age && !oldest) {
+		bpf_spin_unlock(&bucket->lock);
+		return NULL;
+	}
+	best &= L7_WAYS - 1;
+	x = &bucket->way[best];
 	found = x->conn;
 	x->conn = conn;
 	x->id = id;
@@ -71,6 +120,28 @@ static __always_inline struct l7_exchange *l7_exchange_add(__u64 conn, __u32 id,
 	bpf_spin_unlock(&bucket->lock);
 	if (age && found)
 		ledger_count(LEDGER_L7_UNTRACKED);
+	return x;
+}
+
+/* A place for a request, empty but for who it is; in the place of one with the same name, if there is one. */
+static __always_inline struct l7_exchange *l7_exchange_add(__u64 conn, __u32 id,
+							   struct l7_near near, __u64 now)
+{
+	struct l7_exchange *x = NULL;
+	struct l7_bucket *bucket;
+
+	if (near.buckets) {
+		bucket = l7_bucket_near(conn, id, near);
+		if (bucket)
+			x = l7_exchange_place(bucket, conn, id, now, 0);
+	}
+	for (__u32 i = 0; i < L7_FAR && !x; i++) {
+		bucket = l7_bucket_far(conn, id, i);
+		if (bucket)
+			x = l7_exchange_place(bucket, conn, id, now, i + 1 == L7_FAR);
+	}
+	if (!x)
+		return NULL;
 	x->latency_ns = 0;
 	x->sampled_ns = now;
 	x->status = 0;

@@ -32,6 +32,7 @@
 #define H2_NAME_GRPC_STATUS  6
 #define H2_NAME_TRACEPARENT  7
 #define H2_NAME_HOST         8
+#define H2_NAME_OTHER_TYPE   9  /* a content type that nobody asks for */
 #define H2_NAME_CAPTURED     16 /* and up: by their index in l7_headers */
 #define H2_NAME_UNKNOWN      255
 
@@ -76,21 +77,14 @@ static __always_inline void h2_use(struct l7_work *w, __u32 bytes)
 	w->d.http2.frame -= bytes;
 }
 
-/* An integer with its prefix at `at`: w->value, and w->found behind it. RFC 7541 section 5.1 */
-FATHOM_STEP hpack_integer(__u32 at, __u32 avail, __u32 mask)
+/* An integer that needs more than its prefix. */
+FATHOM_STEP hpack_long_integer(__u32 at, __u32 avail, __u32 mask)
 {
 	struct l7_work *w = l7_scratch();
-	__u32 value, c;
+	__u32 value = mask, c;
 
 	if (!w)
 		return L7_LOST;
-	if (!avail)
-		return L7_MORE;
-	value = l7_byte(w, at) & mask;
-	w->value = value;
-	w->found = at + 1;
-	if (value < mask)
-		return L7_NEXT;
 #pragma unroll
 	for (__u32 i = 0; i < 4; i++) {
 		if (i + 1 >= avail)
@@ -104,6 +98,16 @@ FATHOM_STEP hpack_integer(__u32 at, __u32 avail, __u32 mask)
 		}
 	}
 	return L7_LOST;
+}
+
+/* An integer with its prefix at `at`: w->value, and w->found behind it. RFC 7541 section 5.1 */
+static __always_inline int hpack_integer(struct l7_work *w, __u32 at, __u32 avail, __u32 mask)
+{
+	if (!avail)
+		return L7_MORE;
+	w->value = l7_byte(w, at) & mask;
+	w->found = at + 1;
+	return w->value < mask ? L7_NEXT : hpack_long_integer(at, avail, mask);
 }
 
 /* A Huffman string of `len` bytes to H2_TEXT: walk.out bytes; walk.label = there was more. */
@@ -368,13 +372,13 @@ FATHOM_STEP hpack_tell(__u32 name)
 	return 0;
 }
 
-/* The insertion's bit among those nobody asks for. */
-static __always_inline __u64 *hpack_other(struct l7_work *w, __u32 number)
+/* The word of a bitmap in which the insertion's bit is. */
+static __always_inline __u64 *hpack_bits(__u64 *map, __u32 number)
 {
 	__u64 word = (number / 64) % (L7_OTHERS / 64);
 
 	L7_BOUND(word, L7_OTHERS / 64 - 1);
-	return &w->d.http2.other[word];
+	return &map[word];
 }
 
 /*
@@ -385,7 +389,7 @@ FATHOM_STEP hpack_insert(__u32 name)
 {
 	struct l7_work *w = l7_scratch();
 	struct l7_field_key key = {};
-	__u64 len, flags, bit, *other;
+	__u64 len, flags, bit, *other, *typed;
 
 	if (!w)
 		return 0;
@@ -394,9 +398,13 @@ FATHOM_STEP hpack_insert(__u32 name)
 	key.number = w->d.count;
 	w->d.count += 1;
 	bit = 1ULL << (key.number % 64);
-	other = hpack_other(w, key.number);
-	if (name == H2_NAME_OTHER) {
+	other = hpack_bits(w->d.http2.other, key.number);
+	typed = hpack_bits(w->d.http2.typed, key.number);
+	*typed &= ~bit;
+	if (name == H2_NAME_OTHER || name == H2_NAME_OTHER_TYPE) {
 		*other |= bit;
+		if (name == H2_NAME_OTHER_TYPE)
+			*typed |= bit;
 		return 0;
 	}
 	*other &= ~bit;
@@ -428,6 +436,7 @@ FATHOM_STEP hpack_dynamic(__u32 index, __u32 value)
 	struct l7_http2_dir *h;
 	struct l7_field *field;
 	__u32 back = index - H2_STATIC, live;
+	__u64 bit;
 
 	if (!w)
 		return H2_NAME_UNKNOWN;
@@ -441,8 +450,12 @@ FATHOM_STEP hpack_dynamic(__u32 index, __u32 value)
 	key.conn = w->conn;
 	key.index = w->ct_index;
 	key.number = w->d.count - back;
-	if (back <= L7_OTHERS && (*hpack_other(w, key.number) & (1ULL << (key.number % 64))))
+	bit = 1ULL << (key.number % 64);
+	if (back <= L7_OTHERS && (*hpack_bits(h->other, key.number) & bit)) {
+		if (!value && (*hpack_bits(h->typed, key.number) & bit))
+			return H2_NAME_CONTENT_TYPE;
 		return H2_NAME_OTHER;
+	}
 	field = bpf_map_lookup_elem(&l7_fields, &key);
 	if (!field)
 		return H2_NAME_UNKNOWN;
@@ -525,7 +538,7 @@ FATHOM_STEP hpack_start(void)
 	avail = h2_avail(w);
 	c = l7_byte(w, w->at);
 	mask = c & 0x80 ? 0x7f : c & 0x40 ? 0x3f : c & 0x20 ? 0x1f : 0x0f;
-	got = hpack_integer(w->at, avail, mask);
+	got = hpack_integer(w, w->at, avail, mask);
 	if (got)
 		return got;
 	index = w->value;
@@ -573,7 +586,7 @@ FATHOM_STEP hpack_name(void)
 	h = &w->d.http2;
 	avail = h2_avail(w);
 	huffman = l7_byte(w, w->at) & 0x80;
-	got = hpack_integer(w->at, avail, 0x7f);
+	got = hpack_integer(w, w->at, avail, 0x7f);
 	if (got)
 		return got;
 	len = w->value;
@@ -599,6 +612,23 @@ FATHOM_STEP hpack_name(void)
 	return L7_NEXT;
 }
 
+/* "application/grpc" as it is, and in Huffman's code: 88 bits, so what follows begins at a byte. */
+#define H2_GRPC       16
+#define H2_GRPC_CODED 11
+
+/* Whether the content type whose bytes are at `at` is gRPC's. All others are of no interest. */
+static __always_inline int hpack_is_grpc(const struct l7_work *w, __u32 at, __u32 huffman,
+					 __u32 len)
+{
+	if (huffman)
+		return len >= H2_GRPC_CODED &&
+		       l7_word(w, at) == L7_CHARS(0x1d, 0x75, 0xd0, 0x62, 0x0d, 0x26, 0x3d, 0x4c) &&
+		       L7_FIRST(l7_word(w, at + 8), 3) == (0x4d | 0x65 << 8 | 0x64 << 16);
+	return len >= H2_GRPC &&
+	       l7_word(w, at) == L7_CHARS('a', 'p', 'p', 'l', 'i', 'c', 'a', 't') &&
+	       l7_word(w, at + 8) == L7_CHARS('i', 'o', 'n', '/', 'g', 'r', 'p', 'c');
+}
+
 /* The value. */
 FATHOM_STEP hpack_value(void)
 {
@@ -612,13 +642,20 @@ FATHOM_STEP hpack_value(void)
 	h = &w->d.http2;
 	avail = h2_avail(w);
 	huffman = l7_byte(w, w->at) & 0x80;
-	got = hpack_integer(w->at, avail, 0x7f);
+	got = hpack_integer(w, w->at, avail, 0x7f);
 	if (got)
 		return got;
 	len = w->value;
 	head = w->found - w->at;
 	part = len;
-	if (h->name == H2_NAME_OTHER || h->name == H2_NAME_UNKNOWN) {
+	if (h->name == H2_NAME_CONTENT_TYPE && !cfg_l7_named[H2_NAME_CONTENT_TYPE]) {
+		if (avail < head + (len < H2_GRPC ? len : H2_GRPC))
+			return L7_MORE;
+		if (!hpack_is_grpc(w, w->at + head, huffman, len))
+			h->name = H2_NAME_OTHER_TYPE;
+	}
+	if (h->name == H2_NAME_OTHER || h->name == H2_NAME_OTHER_TYPE ||
+	    h->name == H2_NAME_UNKNOWN) {
 		part = 0;
 	} else {
 		if (part > H2_PART)
@@ -635,9 +672,14 @@ FATHOM_STEP hpack_value(void)
 	}
 	if (h->insert)
 		hpack_insert(h->name);
+	if (len <= avail - head) {
+		h2_use(w, head + len);
+		h->stage = H2_STAGE_START;
+		return L7_NEXT;
+	}
 	h2_use(w, head + part);
 	h->value = len - part;
-	h->stage = h->value ? H2_STAGE_PASS_VALUE : H2_STAGE_START;
+	h->stage = H2_STAGE_PASS_VALUE;
 	return L7_NEXT;
 }
 

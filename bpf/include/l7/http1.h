@@ -41,6 +41,14 @@
 /* Lower case, as far as header names need it. */
 #define H1_LOWER(word) ((word) | 0x2020202020202020ULL)
 
+/* Which of eight bytes are line feeds: the lowest one that is has its top bit set, and none below it. */
+static __always_inline __u64 h1_line_feeds(const struct l7_work *w, __u64 at)
+{
+	__u64 word = *(const __u64 *)&w->b[at] ^ 0x0a0a0a0a0a0a0a0aULL;
+
+	return (word - 0x0101010101010101ULL) & ~word & 0x8080808080808080ULL;
+}
+
 /* The window's first line feed from `from` on, before `to`: its place + 1, or 0. */
 FATHOM_STEP h1_line_end(__u32 from, __u32 to)
 {
@@ -48,17 +56,31 @@ FATHOM_STEP h1_line_end(__u32 from, __u32 to)
 
 	if (!w)
 		return 0;
-	for (__u32 i = 0; i < L7_CARRY / 8; i++) {
-		__u32 at = from + i * 8;
-		__u64 word, zero;
+	for (__u32 i = 0; i < L7_CARRY / 32; i++) {
+		__u64 at = from + i * 32, zero, a, b, c, d;
 
 		if (at >= to)
 			return 0;
-		word = l7_word(w, at) ^ 0x0a0a0a0a0a0a0a0aULL;
-		/* The lowest byte that is 0 has its top bit set, and none below it. */
-		zero = (word - 0x0101010101010101ULL) & ~word & 0x8080808080808080ULL;
-		if (!zero)
+		L7_BOUND(at, L7_WINDOW - 1);
+		a = h1_line_feeds(w, at);
+		b = h1_line_feeds(w, at + 8);
+		c = h1_line_feeds(w, at + 16);
+		d = h1_line_feeds(w, at + 24);
+		if (!(a | b | c | d))
 			continue;
+		zero = a;
+		if (!zero) {
+			at += 8;
+			zero = b;
+		}
+		if (!zero) {
+			at += 8;
+			zero = c;
+		}
+		if (!zero) {
+			at += 8;
+			zero = d;
+		}
 		zero = ((zero & -zero) - 1) & 0x0101010101010101ULL;
 		at += (zero * 0x0101010101010101ULL) >> 56;
 		return at <= to ? at : 0;
@@ -313,11 +335,48 @@ FATHOM_STEP h1_header(__u32 at, __u32 end, __u32 cut)
 	return 0;
 }
 
+/* A request that waits: with its connection, or in the table when another one does already. */
+static __always_inline void h1_wait(struct l7_work *w, __u32 id, __u8 method)
+{
+	struct l7_exchange *x;
+
+	if (!w->one.request_ns) {
+		w->one.request_ns = w->now;
+		w->one.id = id;
+		w->one.method = method;
+		w->one.changed = 1;
+		return;
+	}
+	x = l7_exchange_add(w->conn, id, L7_NEAR_HTTP1, w->now);
+	if (x)
+		x->method = method;
+}
+
+/* When the request came, and its method; it waits no longer. 0 = there is none. */
+static __always_inline __u64 h1_waited(struct l7_work *w, __u32 id, __u32 *method)
+{
+	struct l7_exchange *x;
+	__u64 then = w->one.request_ns;
+
+	if (then && w->one.id == id) {
+		*method = w->one.method;
+		w->one.request_ns = 0;
+		w->one.changed = 1;
+		return then;
+	}
+	x = l7_exchange_find(w->conn, id, L7_NEAR_HTTP1);
+	if (!x)
+		return 0;
+	*method = x->method;
+	then = x->request_ns;
+	l7_exchange_drop(x);
+	return then;
+}
+
 /* The end of a request's header section. */
 FATHOM_STEP h1_request(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
-	struct l7_exchange *x;
 	struct l7_dir *d;
 
 	if (!w)
@@ -326,9 +385,7 @@ FATHOM_STEP h1_request(struct __sk_buff *skb)
 	w->split.record.head.proto = L7_HTTP1;
 	w->split.record.head.exchange = d->count;
 	l7_record_joined(w);
-	x = l7_exchange_add(w->conn, d->count, w->now);
-	if (x)
-		x->method = d->http1.method;
+	h1_wait(w, d->count, d->http1.method);
 	d->count += 1;
 	l7_emit(skb, L7_TYPE_REQUEST);
 	d->state = H1_START;
@@ -369,15 +426,12 @@ static __always_inline int h1_switch(struct l7_work *w, __u8 proto)
 }
 
 /* The request goes on as a stream's. */
-static __always_inline void h1_to_stream(struct l7_work *w, struct l7_exchange *x)
+static __always_inline void h1_to_stream(struct l7_work *w, __u64 then, __u32 method)
 {
-	__u32 shown = x->id;
-	__u8 method = x->method;
-	__u64 then = x->request_ns;
+	__u32 shown = w->split.record.head.exchange;
 	struct l7_exchange *stream;
 
-	l7_exchange_drop(x);
-	stream = l7_exchange_add(w->conn, 1, then);
+	stream = l7_exchange_add(w->conn, 1, L7_NEAR_HTTP2, then);
 	if (!stream)
 		return;
 	stream->shown = shown;
@@ -390,8 +444,8 @@ FATHOM_STEP h1_response(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
 	__u32 method = METHOD_OTHER, status, upgrade, tunnel;
-	struct l7_exchange *x;
 	struct l7_dir *d;
+	__u64 then;
 
 	if (!w)
 		return L7_LOST;
@@ -403,12 +457,11 @@ FATHOM_STEP h1_response(struct __sk_buff *skb)
 
 	w->split.record.head.proto = L7_HTTP1;
 	w->split.record.head.exchange = d->count;
-	x = l7_exchange_find(w->conn, d->count);
-	if (x) {
+	then = h1_waited(w, d->count, &method);
+	if (then) {
 		d->count += 1;
-		method = x->method;
-		w->split.record.head.latency_ns = l7_since(d->http1.began_ns, x->request_ns);
-		w->split.record.head.duration_ns = l7_since(w->now, x->request_ns);
+		w->split.record.head.latency_ns = l7_since(d->http1.began_ns, then);
+		w->split.record.head.duration_ns = l7_since(w->now, then);
 	} else {
 		/* Its request's place was taken; or none was seen, and none is counted for it. */
 		struct l7_conn *conn = l7_conn_of(w);
@@ -418,15 +471,13 @@ FATHOM_STEP h1_response(struct __sk_buff *skb)
 		w->split.record.head.flags |= L7_F_UNMATCHED;
 		ledger_count(LEDGER_L7_UNMATCHED);
 	}
-	if (x && status == 101 && d->http1.upgrade == H1_UPGRADE_H2C) {
+	if (then && status == 101 && d->http1.upgrade == H1_UPGRADE_H2C) {
 		/* Answered on stream 1 (RFC 7540 section 3.2): that is the response. */
-		h1_to_stream(w, x);
+		h1_to_stream(w, then, method);
 		return h1_switch(w, L7_HTTP2);
 	}
 	l7_record_joined(w);
 	l7_first_response(w);
-	if (x)
-		l7_exchange_drop(x);
 	tunnel = method == METHOD_CONNECT && status < 300;
 	if (status == 101 || tunnel)
 		w->split.record.head.flags |= L7_F_UPGRADED;
@@ -496,9 +547,9 @@ FATHOM_STEP h1_chunk(__u32 at, __u32 end)
 FATHOM_STEP h1_ended(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
-	struct l7_exchange *x;
 	struct l7_conn *conn;
-	__u32 first, behind;
+	__u32 first, behind, method;
+	__u64 then;
 
 	if (!w)
 		return 0;
@@ -507,21 +558,21 @@ FATHOM_STEP h1_ended(struct __sk_buff *skb)
 		return 0;
 	w->conn = conn->id;
 	w->conn_flags = conn->flags;
+	w->one = conn->one;
 	first = conn->dir[1].count;
 	behind = conn->dir[0].count;
 	for (__u32 i = 0; i < H1_ENDED; i++) {
 		if (first + i >= behind)
 			break;
-		x = l7_exchange_find(w->conn, first + i);
-		if (!x)
+		then = h1_waited(w, first + i, &method);
+		if (!then)
 			continue;
 		l7_record_begin(w);
 		w->split.record.head.proto = L7_HTTP1;
 		w->split.record.head.exchange = first + i;
 		w->split.record.head.flags = L7_F_ENDED;
-		w->split.record.head.duration_ns = l7_since(w->now, x->request_ns);
+		w->split.record.head.duration_ns = l7_since(w->now, then);
 		l7_record_joined(w);
-		l7_exchange_drop(x);
 		l7_emit(skb, L7_TYPE_RESPONSE);
 	}
 	return 0;

@@ -84,6 +84,20 @@ static __always_inline void h2_unknown(struct l7_work *w)
 		w->split.record.head.flags |= L7_F_UNKNOWN;
 }
 
+/* From here on DATA frames of this connection are looked at. */
+static __always_inline void h2_is_grpc(struct l7_work *w, struct l7_exchange *x)
+{
+	struct l7_conn *conn;
+
+	x->flags |= L7X_GRPC;
+	if (w->conn_flags & L7C_GRPC)
+		return;
+	conn = l7_conn_of(w);
+	if (conn)
+		conn->flags |= L7C_GRPC;
+	w->conn_flags |= L7C_GRPC;
+}
+
 /* A request's header block ended. */
 FATHOM_STEP h2_request(struct __sk_buff *skb)
 {
@@ -96,13 +110,15 @@ FATHOM_STEP h2_request(struct __sk_buff *skb)
 	h = &w->d.http2;
 	if (!(h->seen & (H2_SEEN_METHOD | H2_SEEN_PATH))) {
 		/* Trailers; or all that made it a request is unknown. */
-		if (!(h->seen & H2_SEEN_UNKNOWN) || l7_exchange_find(w->conn, h->stream))
+		if (!(h->seen & H2_SEEN_UNKNOWN) ||
+		    l7_exchange_find(w->conn, h->stream, L7_NEAR_HTTP2))
 			return 0;
 	}
-	x = l7_exchange_add(w->conn, h->stream, w->now);
+	x = l7_exchange_add(w->conn, h->stream, L7_NEAR_HTTP2, w->now);
 	if (x) {
 		x->method = h->method;
-		x->flags = h->grpc ? L7X_GRPC : 0;
+		if (h->grpc)
+			h2_is_grpc(w, x);
 	}
 	h2_describe(w, NULL);
 	h2_unknown(w);
@@ -113,19 +129,13 @@ FATHOM_STEP h2_request(struct __sk_buff *skb)
 	return 0;
 }
 
-/* The end of an exchange, by what the direction and the exchange know. */
-FATHOM_STEP h2_answer(struct __sk_buff *skb, __u32 flags)
+/* The end of an exchange, by what the direction and the exchange know; `x` may be NULL. */
+static __always_inline void h2_answer(struct __sk_buff *skb, struct l7_work *w,
+				      struct l7_exchange *x, __u32 flags)
 {
-	struct l7_work *w = l7_scratch();
-	struct l7_http2_dir *h;
-	struct l7_exchange *x;
-	struct l7_head *head;
+	struct l7_http2_dir *h = &w->d.http2;
+	struct l7_head *head = &w->split.record.head;
 
-	if (!w)
-		return 0;
-	h = &w->d.http2;
-	head = &w->split.record.head;
-	x = l7_exchange_find(w->conn, h->stream);
 	h2_describe(w, x);
 	h2_unknown(w);
 	head->flags |= flags;
@@ -154,7 +164,6 @@ FATHOM_STEP h2_answer(struct __sk_buff *skb, __u32 flags)
 		ledger_count(LEDGER_L7_UNMATCHED);
 	}
 	l7_emit(skb, L7_TYPE_RESPONSE);
-	return 0;
 }
 
 /* A header block of the server's ended. */
@@ -163,33 +172,38 @@ FATHOM_STEP h2_response(struct __sk_buff *skb)
 	struct l7_work *w = l7_scratch();
 	struct l7_http2_dir *h;
 	struct l7_exchange *x;
-	__u32 grpc;
+	__u32 flags = 0;
 
 	if (!w)
 		return 0;
 	h = &w->d.http2;
-	x = l7_exchange_find(w->conn, h->stream);
+	if ((h->seen & H2_SEEN_STATUS) && h->status < 200)
+		return 0;
+	x = l7_exchange_find(w->conn, h->stream, L7_NEAR_HTTP2);
 	if (!(h->seen & H2_SEEN_STATUS)) {
 		/* Trailers of a gRPC call; of others nothing is asked. */
-		if (x && ((x->flags & L7X_GRPC) || (h->seen & H2_SEEN_UNKNOWN)))
-			h2_answer(skb, x->flags & L7X_ANSWERED ? L7_F_STREAMED : 0);
-		return 0;
+		if (!x || !((x->flags & L7X_GRPC) || (h->seen & H2_SEEN_UNKNOWN)))
+			return 0;
+		if (x->flags & L7X_ANSWERED)
+			flags = L7_F_STREAMED;
+	} else if (!x) {
+		if (h->grpc)
+			flags = L7_F_GRPC;
+	} else {
+		if (!x->latency_ns)
+			x->latency_ns = l7_since(h->began_ns, x->request_ns);
+		x->status = h->status;
+		x->flags |= L7X_ANSWERED;
+		if (h->grpc)
+			h2_is_grpc(w, x);
+		if (x->flags & L7X_GRPC) {
+			/* The call's end is told. */
+			if (!h->end)
+				return 0;
+			flags = L7_F_STREAMED;
+		}
 	}
-	if (h->status < 200)
-		return 0;
-	if (!x) {
-		h2_answer(skb, h->grpc ? L7_F_GRPC : 0);
-		return 0;
-	}
-	grpc = (x->flags & L7X_GRPC) || h->grpc;
-	if (!x->latency_ns)
-		x->latency_ns = l7_since(h->began_ns, x->request_ns);
-	x->status = h->status;
-	x->flags |= L7X_ANSWERED;
-	if (h->grpc)
-		x->flags |= L7X_GRPC;
-	if (!grpc || h->end)
-		h2_answer(skb, grpc ? L7_F_STREAMED : 0);
+	h2_answer(skb, w, x, flags);
 	return 0;
 }
 
@@ -268,28 +282,34 @@ FATHOM_STEP h2_fragment_end(struct __sk_buff *skb)
 	return L7_NEXT;
 }
 
-/* A stage of a field. */
+#define H2_FIELDS_AT_ONCE 8
+
+/* Stages of fields. */
 FATHOM_STEP h2_fields(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
 	struct l7_http2_dir *h;
-	int got;
+	int got = L7_NEXT;
 
 	if (!w)
 		return L7_LOST;
 	h = &w->d.http2;
-	switch (h->stage) {
-	case H2_STAGE_START:
-		got = hpack_start();
-		break;
-	case H2_STAGE_NAME:
-		got = hpack_name();
-		break;
-	case H2_STAGE_VALUE:
-		got = hpack_value();
-		break;
-	default:
-		got = hpack_pass(w);
+	for (__u32 i = 0; i < H2_FIELDS_AT_ONCE; i++) {
+		switch (h->stage) {
+		case H2_STAGE_START:
+			got = hpack_start();
+			break;
+		case H2_STAGE_NAME:
+			got = hpack_name();
+			break;
+		case H2_STAGE_VALUE:
+			got = hpack_value();
+			break;
+		default:
+			got = hpack_pass(w);
+		}
+		if (got != L7_NEXT || !h->frame || w->at == w->n)
+			break;
 	}
 	if (got == L7_MORE && l7_left(w) >= h->frame)
 		got = h2_cut();
@@ -307,7 +327,7 @@ FATHOM_STEP h2_sample(struct __sk_buff *skb)
 
 	if (!w)
 		return 0;
-	x = l7_exchange_find(w->conn, w->d.http2.stream);
+	x = l7_exchange_find(w->conn, w->d.http2.stream, L7_NEAR_HTTP2);
 	if (!x)
 		return 0;
 	x->sampled_ns = w->now;
@@ -328,13 +348,13 @@ FATHOM_STEP h2_data_end(struct __sk_buff *skb)
 		return L7_LOST;
 	h = &w->d.http2;
 	w->d.state = H2_FRAME;
-	x = l7_exchange_find(w->conn, h->stream);
+	x = l7_exchange_find(w->conn, h->stream, L7_NEAR_HTTP2);
 	/* A call that ends without trailers has no status; no server should do it. */
 	if (x && w->index && (h->flags & H2_FLAG_END_STREAM)) {
 		h->seen = 0;
 		h->status = 0;
 		l7_record_begin(w);
-		h2_answer(skb, L7_F_STREAMED);
+		h2_answer(skb, w, x, L7_F_STREAMED);
 	} else if (x && w->now - x->sampled_ns > cfg_l7_sample_ns) {
 		h2_sample(skb);
 	}
@@ -354,7 +374,10 @@ FATHOM_STEP h2_data(struct __sk_buff *skb)
 		return L7_LOST;
 	h = &w->d.http2;
 	i = w->index & 1;
-	x = l7_exchange_find(w->conn, h->stream);
+	/* Most connections carry no gRPC, and exchanges there are over before their data comes. */
+	x = NULL;
+	if (w->conn_flags & L7C_GRPC)
+		x = l7_exchange_find(w->conn, h->stream, L7_NEAR_HTTP2);
 	if (!x || !(x->flags & L7X_GRPC)) {
 		bytes = h->frame;
 		h->frame = 0;
@@ -530,6 +553,7 @@ FATHOM_STEP h2_reset(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
 	struct l7_http2_dir *h;
+	struct l7_exchange *x;
 
 	if (!w)
 		return L7_LOST;
@@ -539,11 +563,12 @@ FATHOM_STEP h2_reset(struct __sk_buff *skb)
 	w->d.state = H2_FRAME;
 	w->value = l7_be32(w, w->at);
 	w->at += 4;
-	if (l7_exchange_find(w->conn, h->stream)) {
+	x = l7_exchange_find(w->conn, h->stream, L7_NEAR_HTTP2);
+	if (x) {
 		h->seen = 0;
 		h->status = 0;
 		l7_record_begin(w);
-		h2_answer(skb, L7_F_RESET);
+		h2_answer(skb, w, x, L7_F_RESET);
 	}
 	return L7_NEXT;
 }

@@ -465,7 +465,7 @@ FATHOM_STEP kafka_response(void)
 	id = l7_be32(w, w->at + 4);
 	if (size < 4 || size > KAFKA_RESPONSE)
 		return L7_LOST;
-	x = l7_exchange_find(w->conn, id);
+	x = l7_exchange_find(w->conn, id, L7_NEAR_KAFKA);
 	if (x) {
 		kafka_begin(w, size, x->code, x->version);
 		k->plan = kafka_response_plan(k->api, k->version);
@@ -507,7 +507,7 @@ FATHOM_STEP kafka_tell(struct __sk_buff *skb)
 	if (!w->index && k->no_reply) {
 		w->split.record.head.flags |= L7_F_NO_REPLY;
 	} else if (!w->index) {
-		x = l7_exchange_add(w->conn, k->id, k->began_ns);
+		x = l7_exchange_add(w->conn, k->id, L7_NEAR_KAFKA, k->began_ns);
 		if (x) {
 			x->code = k->api;
 			x->version = k->version;

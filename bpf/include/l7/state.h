@@ -55,15 +55,17 @@ struct l7_http1_dir {
 	__u8 pad[2];
 };
 
-#define L7_OTHERS 512 /* newest insertions of which it is known that nobody asks for them */
+#define L7_OTHERS 512 /* newest insertions that are known without an entry of l7_fields */
 
 struct l7_http2_dir {
-	__u64 other[L7_OTHERS / 64]; /* by the insertion's number: a field nobody asks for */
-	__u64 began_ns;              /* when the header block's first byte came */
-	__u32 frame;  /* bytes of the frame's payload still to come, without padding */
-	__u32 stream; /* of the frame, and of the header block */
-	__u32 value;  /* bytes of a name or value that are still to pass */
-	__u32 floor;  /* entries of the dynamic table inserted before are gone, or unknown */
+	/* By the insertion's number: nobody asks for the field; and it is a content type all the same. */
+	__u64 other[L7_OTHERS / 64];
+	__u64 typed[L7_OTHERS / 64];
+	__u64 began_ns; /* when the header block's first byte came */
+	__u32 frame;    /* bytes of the frame's payload still to come, without padding */
+	__u32 stream;   /* of the frame, and of the header block */
+	__u32 value;    /* bytes of a name or value that are still to pass */
+	__u32 floor;    /* entries of the dynamic table inserted before are gone, or unknown */
 	__u16 pad_len;
 	__u16 status;
 	__u16 code;  /* gRPC status */
@@ -163,6 +165,19 @@ struct l7_dir {
 #define L7C_JOINED (1 << 0) /* seen from its middle on */
 #define L7C_FIRST  (1 << 1) /* no response was told yet */
 #define L7C_TURNED (1 << 2) /* conntrack takes the server for who opened it: it was seen first */
+#define L7C_GRPC   (1 << 3) /* a call was seen */
+
+/*
+ * An HTTP/1 request that waits alone, as most do: with its connection, where it needs
+ * no lock. Written when the segment was read that freed or took it.
+ */
+struct l7_one {
+	__u64 request_ns; /* the last byte of the request's headers; 0 = there is none */
+	__u32 id;
+	__u8 method;
+	__u8 changed; /* by the segment at hand */
+	__u8 pad[2];
+};
 
 /* A connection whose bytes are read; key: struct tuple. Index 0 is who opened it. */
 struct l7_conn {
@@ -171,6 +186,7 @@ struct l7_conn {
 	__u8 proto; /* enum l7_protocol */
 	__u8 flags; /* L7C_* */
 	__u16 pad;
+	struct l7_one one;
 	struct l7_order order[2]; /* by conntrack's notion of directions, which doesn't change */
 	struct l7_dir dir[2];
 };
@@ -298,6 +314,7 @@ struct l7_work {
 	__u32 pad;
 	__u64 leap;      /* what the parser passes over beyond the segment */
 	struct l7_dir d; /* the segment's direction, while it is read; l7_put_back returns it */
+	struct l7_one one;
 
 	/*
 	 * The window: b[at..n) are the next bytes of the stream, `taken` bytes of the

@@ -206,6 +206,8 @@ static __always_inline void l7_take(struct l7_work *w, const struct l7_conn *con
 	w->recalled = 0;
 	w->leap = 0;
 	w->d = *d;
+	w->one = conn->one;
+	w->one.changed = 0;
 }
 
 /*
@@ -308,6 +310,8 @@ static __always_inline struct l7_conn *l7_put_back(struct l7_work *w)
 	w->leap = w->d.skip;
 	w->d.skip = 0;
 	conn->dir[w->index & 1] = w->d;
+	if (w->one.changed)
+		conn->one = w->one;
 	return conn;
 }
 

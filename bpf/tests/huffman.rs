@@ -92,6 +92,51 @@ fn automaton() -> Vec<u32> {
     table
 }
 
+/// A string in the code, filled up with ones.
+fn coded(text: &str) -> Vec<u8> {
+    let mut order: Vec<usize> = (0..LENGTHS.len()).collect();
+    order.sort_by_key(|symbol| (LENGTHS[*symbol], *symbol));
+    let (mut codes, mut code, mut bits) = ([0u32; LENGTHS.len()], 0u32, LENGTHS[order[0]]);
+    for symbol in order {
+        code <<= LENGTHS[symbol] - bits;
+        bits = LENGTHS[symbol];
+        codes[symbol] = code;
+        code += 1;
+    }
+    let code = |byte: u8| {
+        let (code, bits) = (codes[usize::from(byte)], LENGTHS[usize::from(byte)]);
+        (0..bits).rev().map(move |bit| code >> bit & 1 == 1)
+    };
+    let mut all: Vec<bool> = text.bytes().flat_map(code).collect();
+    all.resize(all.len().next_multiple_of(8), true);
+    all.chunks(8).map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | u8::from(*bit))).collect()
+}
+
+/// What the parser compares without decoding it.
+const CODED: [(&str, &str); 9] = [
+    ("HOST", "host"),
+    ("PATH", ":path"),
+    ("METHOD", ":method"),
+    ("STATUS", ":status"),
+    ("AUTHORITY", ":authority"),
+    ("GRPC_STATUS", "grpc-status"),
+    ("TRACEPARENT", "traceparent"),
+    ("CONTENT_TYPE", "content-type"),
+    ("GRPC", "application/grpc"),
+];
+
+/// A string's length in the code, its first eight bytes as they lie in memory, and those that follow.
+fn coded_line(out: &mut String, name: &str, text: &str) {
+    let coded = coded(text);
+    let word = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+    let (first, rest) = coded.split_at(coded.len().min(8));
+    writeln!(out, "#define H2_CODED_{name}_LEN {}", coded.len()).expect("a string");
+    writeln!(out, "#define H2_CODED_{name} {:#x}ULL", word(first)).expect("a string");
+    if !rest.is_empty() {
+        writeln!(out, "#define H2_CODED_{name}_END {:#x}ULL", word(rest)).expect("a string");
+    }
+}
+
 fn header() -> String {
     let mut out = String::from(
         "/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */\n\
@@ -109,6 +154,13 @@ fn header() -> String {
          #define H2_HUFFMAN_ACCEPT (1U << 17) /* the string may end here */\n\
          #define H2_HUFFMAN_FAIL   (1U << 31)\n\n\
          /* clang-format off */\n\
+         /* Strings in the code: length, first eight bytes, and those that follow. */\n",
+    );
+    for (name, text) in CODED {
+        coded_line(&mut out, name, text);
+    }
+    out.push_str(
+        "\n\
          static const __u32 h2_huffman[256 * 16] = {\n",
     );
     for line in automaton().chunks(8) {

@@ -260,6 +260,35 @@ static __always_inline __u32 hpack_own_name(struct l7_work *w)
 	return H2_NAME_OTHER;
 }
 
+/* The name whose `len` bytes in Huffman's code are at `at`, if it is one of those. */
+static __always_inline __u32 hpack_coded_name(const struct l7_work *w, __u32 at, __u32 len)
+{
+	__u64 word = l7_word(w, at);
+
+	switch (len) {
+	case H2_CODED_HOST_LEN:
+		return L7_FIRST(word, 3) == H2_CODED_HOST ? H2_NAME_HOST : H2_NAME_OTHER;
+	case H2_CODED_PATH_LEN:
+		return L7_FIRST(word, 4) == H2_CODED_PATH ? H2_NAME_PATH : H2_NAME_OTHER;
+	case H2_CODED_METHOD_LEN: /* and :status */
+		if (L7_FIRST(word, 5) == H2_CODED_METHOD)
+			return H2_NAME_METHOD;
+		return L7_FIRST(word, 5) == H2_CODED_STATUS ? H2_NAME_STATUS : H2_NAME_OTHER;
+	case H2_CODED_AUTHORITY_LEN: /* and two more */
+		if (word == H2_CODED_AUTHORITY)
+			return H2_NAME_AUTHORITY;
+		if (word == H2_CODED_GRPC_STATUS)
+			return H2_NAME_GRPC_STATUS;
+		return word == H2_CODED_TRACEPARENT ? H2_NAME_TRACEPARENT : H2_NAME_OTHER;
+	case H2_CODED_CONTENT_TYPE_LEN:
+		return word == H2_CODED_CONTENT_TYPE &&
+				       l7_byte(w, at + 8) == H2_CODED_CONTENT_TYPE_END
+			       ? H2_NAME_CONTENT_TYPE
+			       : H2_NAME_OTHER;
+	}
+	return H2_NAME_OTHER;
+}
+
 /* The name decoded at H2_TEXT. */
 static __always_inline __u32 hpack_name_of(struct l7_work *w)
 {
@@ -600,31 +629,32 @@ FATHOM_STEP hpack_name(void)
 	}
 	if (avail < head + len)
 		return L7_MORE;
-	if (huffman)
-		got = hpack_huffman(w->at + head, len, 1);
-	else
-		got = hpack_plain(w->at + head, len, 1);
-	if (got)
-		return got;
-	h->name = hpack_name_of(w);
+	if (huffman && !cfg_l7_headers) {
+		h->name = hpack_coded_name(w, w->at + head, len);
+	} else {
+		if (huffman)
+			got = hpack_huffman(w->at + head, len, 1);
+		else
+			got = hpack_plain(w->at + head, len, 1);
+		if (got)
+			return got;
+		h->name = hpack_name_of(w);
+	}
 	h2_use(w, head + len);
 	h->stage = H2_STAGE_VALUE;
 	return L7_NEXT;
 }
 
-/* "application/grpc" as it is, and in Huffman's code: 88 bits, so what follows begins at a byte. */
-#define H2_GRPC       16
-#define H2_GRPC_CODED 11
+#define H2_GRPC_LEN 16 /* "application/grpc"; in Huffman's code what follows it begins at a byte */
 
 /* Whether the content type whose bytes are at `at` is gRPC's. All others are of no interest. */
 static __always_inline int hpack_is_grpc(const struct l7_work *w, __u32 at, __u32 huffman,
 					 __u32 len)
 {
 	if (huffman)
-		return len >= H2_GRPC_CODED &&
-		       l7_word(w, at) == L7_CHARS(0x1d, 0x75, 0xd0, 0x62, 0x0d, 0x26, 0x3d, 0x4c) &&
-		       L7_FIRST(l7_word(w, at + 8), 3) == (0x4d | 0x65 << 8 | 0x64 << 16);
-	return len >= H2_GRPC &&
+		return len >= H2_CODED_GRPC_LEN && l7_word(w, at) == H2_CODED_GRPC &&
+		       L7_FIRST(l7_word(w, at + 8), 3) == H2_CODED_GRPC_END;
+	return len >= H2_GRPC_LEN &&
 	       l7_word(w, at) == L7_CHARS('a', 'p', 'p', 'l', 'i', 'c', 'a', 't') &&
 	       l7_word(w, at + 8) == L7_CHARS('i', 'o', 'n', '/', 'g', 'r', 'p', 'c');
 }
@@ -649,7 +679,7 @@ FATHOM_STEP hpack_value(void)
 	head = w->found - w->at;
 	part = len;
 	if (h->name == H2_NAME_CONTENT_TYPE && !cfg_l7_named[H2_NAME_CONTENT_TYPE]) {
-		if (avail < head + (len < H2_GRPC ? len : H2_GRPC))
+		if (avail < head + (len < H2_GRPC_LEN ? len : H2_GRPC_LEN))
 			return L7_MORE;
 		if (!hpack_is_grpc(w, w->at + head, huffman, len))
 			h->name = H2_NAME_OTHER_TYPE;

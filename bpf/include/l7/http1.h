@@ -41,12 +41,22 @@
 /* Lower case, as far as header names need it. */
 #define H1_LOWER(word) ((word) | 0x2020202020202020ULL)
 
-/* Which of eight bytes are line feeds: the lowest one that is has its top bit set, and none below it. */
-static __always_inline __u64 h1_line_feeds(const struct l7_work *w, __u64 at)
+/*
+ * Which of the eight bytes at `at` are line feeds: the lowest one that is has its
+ * top bit set, and none below it.
+ */
+static __always_inline __u64 h1_line_feeds(const struct l7_work *w, __u32 at)
 {
-	__u64 word = *(const __u64 *)&w->b[at] ^ 0x0a0a0a0a0a0a0a0aULL;
+	__u64 word = l7_word(w, at) ^ 0x0a0a0a0a0a0a0a0aULL;
 
 	return (word - 0x0101010101010101ULL) & ~word & 0x8080808080808080ULL;
+}
+
+/* The lowest one's place + 1. */
+static __always_inline __u32 h1_first_feed(__u64 feeds)
+{
+	feeds = ((feeds & -feeds) - 1) & 0x0101010101010101ULL;
+	return (feeds * 0x0101010101010101ULL) >> 56;
 }
 
 /* The window's first line feed from `from` on, before `to`: its place + 1, or 0. */
@@ -56,35 +66,76 @@ FATHOM_STEP h1_line_end(__u32 from, __u32 to)
 
 	if (!w)
 		return 0;
-	for (__u32 i = 0; i < L7_CARRY / 32; i++) {
-		__u64 at = from + i * 32, zero, a, b, c, d;
+	for (__u32 i = 0; i < L7_CARRY / 8; i++) {
+		__u32 at = from + i * 8;
+		__u64 feeds;
 
 		if (at >= to)
 			return 0;
-		L7_BOUND(at, L7_WINDOW - 1);
-		a = h1_line_feeds(w, at);
-		b = h1_line_feeds(w, at + 8);
-		c = h1_line_feeds(w, at + 16);
-		d = h1_line_feeds(w, at + 24);
-		if (!(a | b | c | d))
+		feeds = h1_line_feeds(w, at);
+		if (!feeds)
 			continue;
-		zero = a;
-		if (!zero) {
-			at += 8;
-			zero = b;
-		}
-		if (!zero) {
-			at += 8;
-			zero = c;
-		}
-		if (!zero) {
-			at += 8;
-			zero = d;
-		}
-		zero = ((zero & -zero) - 1) & 0x0101010101010101ULL;
-		at += (zero * 0x0101010101010101ULL) >> 56;
+		at += h1_first_feed(feeds);
 		return at <= to ? at : 0;
 	}
+	return 0;
+}
+
+#define H1_BIT(c) (1U << ((c) & 31))
+
+/*
+ * Whether a header line is of no interest, by its first bytes. Those that h1_header
+ * reads begin with "host", "content-l", "transfer", "upgrade", "tracep"; an empty
+ * line with a carriage return or a line feed.
+ */
+static __always_inline int h1_dull(const struct l7_work *w, __u32 at)
+{
+	const __u32 firsts =
+		H1_BIT('h') | H1_BIT('c') | H1_BIT('t') | H1_BIT('u') | H1_BIT('\r') | H1_BIT('\n');
+	__u64 word = l7_word(w, at);
+	__u32 two;
+
+	if (!(firsts >> (word & 31) & 1))
+		return 1;
+	two = H1_LOWER(word) & 0xffff;
+	if (two == ('u' | 's' << 8)) /* User-Agent */
+		return 1;
+	return two == ('c' | 'o' << 8) && (l7_byte(w, at + 8) | 0x20) != 'l';
+}
+
+#define H1_SKIM 192 /* words and lines that are looked at in a row */
+
+/* Passes over header lines that nobody asks for and that are whole in the window. */
+FATHOM_STEP h1_skim(void)
+{
+	struct l7_work *w = l7_scratch();
+	volatile struct l7_walk *walk;
+	__u32 to;
+
+	if (!w)
+		return 0;
+	walk = &w->walk;
+	walk->at = w->at;
+	walk->out = w->at; /* the line's beginning */
+	to = w->n;
+	for (__u32 i = 0; i < H1_SKIM; i++) {
+		__u32 at = walk->at;
+		__u64 feeds;
+
+		if (at >= to || (at == walk->out && !h1_dull(w, at)))
+			break;
+		feeds = h1_line_feeds(w, at);
+		if (!feeds) {
+			walk->at = at + 8;
+			continue;
+		}
+		at += h1_first_feed(feeds);
+		if (at > to)
+			break;
+		walk->at = at;
+		walk->out = at;
+	}
+	w->at = walk->out;
 	return 0;
 }
 
@@ -589,8 +640,12 @@ FATHOM_STEP h1_step(struct __sk_buff *skb)
 	if (!w)
 		return L7_LOST;
 	d = &w->d;
+	if (d->state == H1_HEADERS && !cfg_l7_headers && !(d->flags & L7D_LONG))
+		h1_skim();
 	at = w->at;
 	left = l7_left(w);
+	if (!left)
+		return L7_NEXT;
 	if (d->state == H1_START && w->index && !d->http1.began_ns)
 		d->http1.began_ns = w->now;
 	next = h1_line_end(at, at + (left > L7_CARRY ? L7_CARRY : left));

@@ -16,6 +16,28 @@
 #define H2_HUFFMAN_FAIL   (1U << 31)
 
 /* clang-format off */
+/* Strings in the code: length, first eight bytes, and those that follow. */
+#define H2_CODED_HOST_LEN 3
+#define H2_CODED_HOST 0x4fe89cULL
+#define H2_CODED_PATH_LEN 4
+#define H2_CODED_PATH 0x3fd358b9ULL
+#define H2_CODED_METHOD_LEN 5
+#define H2_CODED_METHOD 0xe4395349b9ULL
+#define H2_CODED_STATUS_LEN 5
+#define H2_CODED_STATUS 0xa3368d84b8ULL
+#define H2_CODED_AUTHORITY_LEN 8
+#define H2_CODED_AUTHORITY 0x7f7d32ec39533bb8ULL
+#define H2_CODED_GRPC_STATUS_LEN 8
+#define H2_CODED_GRPC_STATUS 0x8fda3412b2c8ca9aULL
+#define H2_CODED_TRACEPARENT_LEN 8
+#define H2_CODED_TRACEPARENT 0x3fa9851d6b21834dULL
+#define H2_CODED_CONTENT_TYPE_LEN 9
+#define H2_CODED_CONTENT_TYPE 0x59f5c94a6a49ea21ULL
+#define H2_CODED_CONTENT_TYPE_END 0x7fULL
+#define H2_CODED_GRPC_LEN 11
+#define H2_CODED_GRPC 0x4c3d260d62d0751dULL
+#define H2_CODED_GRPC_END 0x64654dULL
+
 static const __u32 h2_huffman[256 * 16] = {
 	0x4, 0x5, 0x7, 0x8, 0xb, 0xc, 0x10, 0x13,
 	0x19, 0x1c, 0x20, 0x23, 0x2a, 0x31, 0x39, 0x20040,

@@ -56,58 +56,61 @@ static __always_inline void l7_take_entry(struct l7_work *w, const struct ct_ent
 /* From the headers: they are plain, or the fast path would not have let them through. */
 static __noinline int l7_from_headers(struct __sk_buff *skb, __u32 dir, struct ct_entry *ct)
 {
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end, *l4;
 	struct l7_work *w = l7_scratch();
-	__u32 l4, len;
+	__u32 off, len;
 
 	if (!w)
 		return 0;
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		struct ip4_header ip;
+		struct ip4_header *ip = data + ETH_HLEN;
 
-		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+		if ((void *)(ip + 1) > end)
 			return 0;
 		w->family = 4;
-		w->proto = ip.proto;
-		addr_from_v4(w->saddr, ip.src);
-		addr_from_v4(w->daddr, ip.dst);
-		l4 = ETH_HLEN + sizeof(ip);
-		len = bpf_ntohs(ip.total_len) - sizeof(ip);
+		w->proto = ip->proto;
+		addr_from_v4(w->saddr, ip->src);
+		addr_from_v4(w->daddr, ip->dst);
+		l4 = ip + 1;
+		off = ETH_HLEN + sizeof(*ip);
+		len = bpf_ntohs(ip->total_len) - sizeof(*ip);
 	} else {
-		struct ip6_header ip;
+		struct ip6_header *ip = data + ETH_HLEN;
 
-		if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+		if ((void *)(ip + 1) > end)
 			return 0;
 		w->family = 6;
-		w->proto = ip.next;
-		addr_copy(w->saddr, ip.src);
-		addr_copy(w->daddr, ip.dst);
-		l4 = ETH_HLEN + sizeof(ip);
-		len = bpf_ntohs(ip.payload_len);
+		w->proto = ip->next;
+		addr_copy(w->saddr, ip->src);
+		addr_copy(w->daddr, ip->dst);
+		l4 = ip + 1;
+		off = ETH_HLEN + sizeof(*ip);
+		len = bpf_ntohs(ip->payload_len);
 	}
 	if (w->proto == IPPROTO_TCP) {
-		struct tcp_header tcp;
+		struct tcp_header *tcp = l4;
 		__u32 header;
 
-		if (bpf_skb_load_bytes(skb, l4, &tcp, sizeof(tcp)))
+		if ((void *)(tcp + 1) > end)
 			return 0;
-		w->sport = tcp.sport;
-		w->dport = tcp.dport;
-		w->seq = bpf_ntohl(tcp.seq);
-		w->ack = bpf_ntohl(tcp.ack);
-		w->tcp_flags = tcp.flags;
-		header = (tcp.doff >> 4) * 4;
-		w->off = l4 + header;
+		w->sport = tcp->sport;
+		w->dport = tcp->dport;
+		w->seq = bpf_ntohl(tcp->seq);
+		w->ack = bpf_ntohl(tcp->ack);
+		w->tcp_flags = tcp->flags;
+		header = (tcp->doff >> 4) * 4;
+		w->off = off + header;
 		w->len = len - header;
 	} else {
-		struct udp_header udp;
+		struct udp_header *udp = l4;
 
-		if (bpf_skb_load_bytes(skb, l4, &udp, sizeof(udp)))
+		if ((void *)(udp + 1) > end)
 			return 0;
-		w->sport = udp.sport;
-		w->dport = udp.dport;
+		w->sport = udp->sport;
+		w->dport = udp->dport;
 		w->tcp_flags = 0;
-		w->off = l4 + sizeof(udp);
-		w->len = bpf_ntohs(udp.len) - sizeof(udp);
+		w->off = off + sizeof(*udp);
+		w->len = bpf_ntohs(udp->len) - sizeof(*udp);
 	}
 	if (dir == DIR_EGRESS) {
 		addr_copy(w->tuple.local, w->saddr);

@@ -109,33 +109,31 @@ static __always_inline int h1_dull(const struct l7_work *w, __u32 at)
 FATHOM_STEP h1_skim(void)
 {
 	struct l7_work *w = l7_scratch();
-	volatile struct l7_walk *walk;
+	__u64 at, line;
 	__u32 to;
 
 	if (!w)
 		return 0;
-	walk = &w->walk;
-	walk->at = w->at;
-	walk->out = w->at; /* the line's beginning */
+	at = line = w->at;
 	to = w->n;
 	for (__u32 i = 0; i < H1_SKIM; i++) {
-		__u32 at = walk->at;
 		__u64 feeds;
 
-		if (at >= to || (at == walk->out && !h1_dull(w, at)))
+		L7_BOUND(at, L7_WINDOW - 1);
+		L7_BOUND(line, L7_WINDOW - 1);
+		if (at >= to || (at == line && !h1_dull(w, at)))
 			break;
 		feeds = h1_line_feeds(w, at);
 		if (!feeds) {
-			walk->at = at + 8;
+			at += 8;
 			continue;
 		}
 		at += h1_first_feed(feeds);
 		if (at > to)
 			break;
-		walk->at = at;
-		walk->out = at;
+		line = at;
 	}
-	w->at = walk->out;
+	w->at = line;
 	return 0;
 }
 
@@ -463,7 +461,8 @@ static __always_inline int h1_switch(struct l7_work *w, __u8 proto)
 	__builtin_memset(&conn->dir[0].http1, 0, sizeof(conn->dir[0].http1));
 	conn->dir[0].state = 0;
 	conn->dir[0].count = 0;
-	__builtin_memset(&w->d.http1, 0, sizeof(w->d.http1));
+	/* All of it: no more than HTTP/1's part was taken along. */
+	__builtin_memset(&w->d.http2, 0, sizeof(w->d.http2));
 	w->d.state = 0;
 	w->d.count = 0;
 	if (proto == L7_WEBSOCKET) {

@@ -193,6 +193,16 @@ static __always_inline void l7_drop(struct l7_work *w)
 		l7_unstow(w->slot);
 }
 
+/* As much as the protocol has: of HTTP/2 it is much. */
+static __always_inline void l7_copy_dir(struct l7_dir *to, const struct l7_dir *from, __u8 proto)
+{
+	if (proto == L7_HTTP1)
+		__builtin_memcpy(to, from,
+				 offsetof(struct l7_dir, http1) + sizeof(struct l7_http1_dir));
+	else
+		*to = *from;
+}
+
 /*
  * Takes the direction's state into scratch memory: parsers work on that, because
  * finding the connection again at each step would cost more than the step.
@@ -205,7 +215,7 @@ static __always_inline void l7_take(struct l7_work *w, const struct l7_conn *con
 	w->conn_proto = conn->proto;
 	w->recalled = 0;
 	w->leap = 0;
-	w->d = *d;
+	l7_copy_dir(&w->d, d, conn->proto);
 	w->one = conn->one;
 	w->one.changed = 0;
 }
@@ -309,7 +319,7 @@ static __always_inline struct l7_conn *l7_put_back(struct l7_work *w)
 	}
 	w->leap = w->d.skip;
 	w->d.skip = 0;
-	conn->dir[w->index & 1] = w->d;
+	l7_copy_dir(&conn->dir[w->index & 1], &w->d, conn->proto);
 	if (w->one.changed)
 		conn->one = w->one;
 	return conn;

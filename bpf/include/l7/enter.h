@@ -41,6 +41,7 @@ static __always_inline void l7_take_entry(struct l7_work *w, const struct ct_ent
 	w->index = w->ct_index;
 	w->remote_identity = ct->remote_identity;
 	w->rule_id = ct->rule_id;
+	w->revision = ct->revision;
 	w->service_id = ct->service_id;
 	w->match = ct->match;
 	w->flags = (ct->flags & CT_F_POLICY ? EVENT_F_POLICY : 0) |

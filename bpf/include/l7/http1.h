@@ -389,11 +389,11 @@ static __always_inline void h1_wait(struct l7_work *w, __u32 id, __u8 method)
 {
 	struct l7_exchange *x;
 
-	if (!w->one.request_ns) {
-		w->one.request_ns = w->now;
-		w->one.id = id;
-		w->one.method = method;
-		w->one.changed = 1;
+	if (!w->asked.request_ns) {
+		w->asked.request_ns = w->now;
+		w->asked.id = id;
+		w->asked.method = method;
+		w->asked.changed = 1;
 		return;
 	}
 	x = l7_exchange_add(w->conn, id, L7_NEAR_HTTP1, w->now);
@@ -405,12 +405,12 @@ static __always_inline void h1_wait(struct l7_work *w, __u32 id, __u8 method)
 static __always_inline __u64 h1_waited(struct l7_work *w, __u32 id, __u32 *method)
 {
 	struct l7_exchange *x;
-	__u64 then = w->one.request_ns;
+	__u64 then = w->asked.request_ns;
 
-	if (then && w->one.id == id) {
-		*method = w->one.method;
-		w->one.request_ns = 0;
-		w->one.changed = 1;
+	if (then && w->asked.id == id) {
+		*method = w->asked.method;
+		w->asked.request_ns = 0;
+		w->asked.changed = 1;
 		return then;
 	}
 	x = l7_exchange_find(w->conn, id, L7_NEAR_HTTP1);
@@ -608,7 +608,7 @@ FATHOM_STEP h1_ended(struct __sk_buff *skb)
 		return 0;
 	w->conn = conn->id;
 	w->conn_flags = conn->flags;
-	w->one = conn->one;
+	w->asked = conn->asked;
 	first = conn->dir[1].count;
 	behind = conn->dir[0].count;
 	for (__u32 i = 0; i < H1_ENDED; i++) {

@@ -143,22 +143,35 @@ static __always_inline void l7_turn(struct event *e)
 	e->ct_state = e->flags & EVENT_F_REPLY ? CT_REPLY : CT_ESTABLISHED;
 }
 
+/* Of the pod whose device this is. A connection keeps it while the tables stay as they are. */
+static __always_inline __u32 l7_local_identity(struct l7_work *w)
+{
+	struct endpoint *endpoint;
+	__u32 ifindex = w->ifindex;
+
+	if (w->proto == IPPROTO_TCP && w->local.identity && w->local.revision == w->revision)
+		return w->local.identity;
+	endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
+	if (!endpoint)
+		return 0;
+	w->local.identity = endpoint->identity;
+	w->local.revision = w->revision;
+	w->local_changed = 1;
+	return endpoint->identity;
+}
+
 /* The record as it stands into the ring, as a message of the packet at hand. */
 FATHOM_STEP l7_emit(struct __sk_buff *skb, __u32 type)
 {
 	struct l7_work *w = l7_scratch();
-	struct endpoint *endpoint;
 	struct event *e;
-	__u32 ifindex, local = 0;
+	__u32 local;
 	__u64 len;
 
 	if (!w)
 		return 0;
 	e = &w->split.record.event;
-	ifindex = w->ifindex;
-	endpoint = bpf_map_lookup_elem(&endpoints, &ifindex);
-	if (endpoint)
-		local = endpoint->identity;
+	local = l7_local_identity(w);
 	len = L7_TEXTS_AT + w->text;
 
 	__builtin_memset(e, 0, sizeof(*e));
@@ -181,7 +194,7 @@ FATHOM_STEP l7_emit(struct __sk_buff *skb, __u32 type)
 		e->dst_identity = local;
 		e->obs_point = OBS_TO_ENDPOINT;
 	}
-	e->ifindex = ifindex;
+	e->ifindex = w->ifindex;
 	e->rule_id = w->rule_id;
 	e->cpu = bpf_get_smp_processor_id();
 	e->proto = w->proto;

@@ -167,16 +167,19 @@ struct l7_dir {
 #define L7C_TURNED (1 << 2) /* conntrack takes the server for who opened it: it was seen first */
 #define L7C_GRPC   (1 << 3) /* a call was seen */
 
-/*
- * An HTTP/1 request that waits alone, as most do: with its connection, where it needs
- * no lock. Written when the segment was read that freed or took it.
- */
-struct l7_one {
+/* An HTTP/1 request that waits alone, as most do: with its connection, where it needs no lock. */
+struct l7_asked {
 	__u64 request_ns; /* the last byte of the request's headers; 0 = there is none */
 	__u32 id;
 	__u8 method;
 	__u8 changed; /* by the segment at hand */
 	__u8 pad[2];
+};
+
+/* The pod's identity, as this revision of the tables has it; 0 = not looked up. */
+struct l7_local {
+	__u32 identity;
+	__u32 revision;
 };
 
 /* A connection whose bytes are read; key: struct tuple. Index 0 is who opened it. */
@@ -186,7 +189,8 @@ struct l7_conn {
 	__u8 proto; /* enum l7_protocol */
 	__u8 flags; /* L7C_* */
 	__u16 pad;
-	struct l7_one one;
+	struct l7_asked asked;
+	struct l7_local local;
 	struct l7_order order[2]; /* by conntrack's notion of directions, which doesn't change */
 	struct l7_dir dir[2];
 };
@@ -285,8 +289,9 @@ struct l7_work {
 	__u32 rule_id;
 	__u32 service_id;
 	__u32 ifindex;
-	__u32 off; /* of the payload */
-	__u32 len; /* of the payload */
+	__u32 revision; /* of the tables that judged the connection */
+	__u32 off;      /* of the payload */
+	__u32 len;      /* of the payload */
 	__u32 seq;
 	__u32 ack;
 	__u32 handshake_us;
@@ -314,7 +319,10 @@ struct l7_work {
 	__u32 pad;
 	__u64 leap;      /* what the parser passes over beyond the segment */
 	struct l7_dir d; /* the segment's direction, while it is read; l7_put_back returns it */
-	struct l7_one one;
+	struct l7_asked asked;
+	struct l7_local local;
+	__u32 local_changed;
+	__u32 pad2;
 
 	/*
 	 * The window: b[at..n) are the next bytes of the stream, `taken` bytes of the

@@ -216,8 +216,10 @@ static __always_inline void l7_take(struct l7_work *w, const struct l7_conn *con
 	w->recalled = 0;
 	w->leap = 0;
 	l7_copy_dir(&w->d, d, conn->proto);
-	w->one = conn->one;
-	w->one.changed = 0;
+	w->asked = conn->asked;
+	w->asked.changed = 0;
+	w->local = conn->local;
+	w->local_changed = 0;
 }
 
 /*
@@ -320,14 +322,18 @@ static __always_inline struct l7_conn *l7_put_back(struct l7_work *w)
 	w->leap = w->d.skip;
 	w->d.skip = 0;
 	l7_copy_dir(&conn->dir[w->index & 1], &w->d, conn->proto);
-	if (w->one.changed)
-		conn->one = w->one;
+	/* Each by itself: the other direction may be doing the same. */
+	if (w->asked.changed)
+		conn->asked = w->asked;
+	if (w->local_changed)
+		conn->local = w->local;
 	return conn;
 }
 
 /* The connection ends with this packet: what it still has to tell, then its state goes. */
 static __always_inline void l7_close(struct __sk_buff *skb, struct l7_work *w, struct l7_conn *conn)
 {
+	w->local = conn->local;
 	if (conn->proto == L7_WEBSOCKET) {
 		w->over = L7_ENDING;
 		bpf_tail_call(skb, &l7_programs, L7_PROG_WS);

@@ -43,6 +43,23 @@ fn a_request_and_its_response() {
     assert_eq!(talk.counted(LedgerStage::L7Unmatched) + talk.counted(LedgerStage::L7Malformed), 0);
 }
 
+/// The pod got other labels while its connection went on.
+#[test]
+fn a_pod_has_the_identity_of_its_newest_tables() {
+    let mut rig = Rig::new();
+    let mut talk = Talk::open(&mut rig);
+    talk.client(GET).server(OK);
+    let identities = |told: &[Told]| -> Vec<[u32; 2]> {
+        told.iter().map(|told| [told.event.src_identity, told.event.dst_identity]).collect()
+    };
+    let before = identities(&talk.take());
+    let [[client, pod], _] = before[..] else { panic!("{before:?}") };
+    assert_eq!(before, [[client, pod], [pod, client]]);
+    talk.relabel(pod + 1);
+    talk.client(GET).server(OK);
+    assert_eq!(identities(&talk.take()), [[client, pod + 1], [pod + 1, client]]);
+}
+
 #[test]
 fn cut_at_every_byte_it_is_the_same() {
     let mut rig = Rig::new();

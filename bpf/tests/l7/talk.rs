@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use fathom_bpf::abi::{Event, L7Head, LedgerStage, l7_flag, l7_text};
+use fathom_bpf::abi::{Endpoint, Event, L7Head, LedgerStage, l7_flag, l7_text};
 use fathom_bpf::load::Program;
 use fathom_bpf::maps::LedgerSnapshot;
 use fathom_bpf::testing;
 
 use crate::packet::frame::{ACK, FIN, PSH, RST, SYN};
+use crate::packet::rig::LOOPBACK;
 use crate::packet::{Frame, PEER4, POD4, Rig, ip};
 
 /// One message as the kernel told it.
@@ -93,6 +94,15 @@ impl<'a> Talk<'a> {
             told: Vec::new(),
             before,
         }
+    }
+
+    /// The pod has another identity from here on.
+    pub fn relabel(&self, identity: u32) {
+        let maps = self.rig.datapath.maps();
+        let pod = maps.endpoints.get(&LOOPBACK).expect("endpoints").expect("the pod");
+        maps.endpoints.upsert(&LOOPBACK, &Endpoint { identity, ..pod }).expect("endpoint");
+        maps.policy.swap(identity, &[]).expect("policy table");
+        maps.runtime.bump_revision().expect("revision");
     }
 
     pub fn handshake(&mut self) {

@@ -8,9 +8,11 @@
 mod books;
 mod http1;
 mod http1_python;
+mod http2;
 mod log;
 #[allow(dead_code)] // the tests of each protocol use their own part
 mod message;
+mod nghttp;
 mod nginx;
 #[allow(dead_code)]
 mod program;

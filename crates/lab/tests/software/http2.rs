@@ -182,7 +182,7 @@ fn told_as_nghttp_says(site: &Site, option: &str, urls: &[String]) -> Vec<nghttp
 }
 
 /// A file of 200,000 bytes.
-fn upload(site: &Site) -> String {
+pub fn upload(site: &Site) -> String {
     let upload = site.directory("upload").join("upload.bin");
     std::fs::write(&upload, vec![b'u'; 200_000]).unwrap();
     upload.display().to_string()

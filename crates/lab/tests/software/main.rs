@@ -9,6 +9,7 @@ mod books;
 mod http1;
 mod http1_python;
 mod http2;
+mod http2_nghttp2;
 mod log;
 #[allow(dead_code)] // the tests of each protocol use their own part
 mod message;

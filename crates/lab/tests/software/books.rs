@@ -93,7 +93,8 @@ impl<'a> Books<'a> {
         });
         eventually_or_say(&format!("the flows of {what} on {}", self.node), || {
             counts = self.grown();
-            let (due, seen) = (counts.get("records") - counts.get("records_lost"), self.seen().len() as u64);
+            let (due, seen) =
+                (counts.get("records") - counts.get("records_lost"), self.follow.count() as u64);
             (seen == due).then_some(()).ok_or_else(|| format!("{seen} flows, {counts:?}"))
         });
         let lost = self.follow.responses().into_iter().filter_map(|response| match response.response_types {

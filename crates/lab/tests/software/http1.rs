@@ -103,7 +103,7 @@ fn nginx_and_a_wrk_that_pipelines_at_full_speed_agree_with_the_flows() {
     }
 }
 
-fn wrk(site: &Site, place: &str, connections: usize, seconds: usize, script: &str) {
+pub fn wrk(site: &Site, place: &str, connections: usize, seconds: usize, script: &str) {
     let file = site.directory("wrk").join("script.lua");
     std::fs::write(&file, script).unwrap();
     let (connections, seconds) = (format!("-c{connections}"), format!("-d{seconds}s"));
@@ -121,7 +121,7 @@ end
 "#;
 
 /// Another path each time.
-const PATHS: &str = r#"
+pub const PATHS: &str = r#"
 local n = 0
 request = function()
   n = n + 1

@@ -17,6 +17,7 @@ mod nghttp;
 mod nginx;
 #[allow(dead_code)]
 mod program;
+mod ring;
 mod site;
 #[path = "../support/mod.rs"]
 mod support;

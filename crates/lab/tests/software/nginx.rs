@@ -124,6 +124,11 @@ fn sorted(mut log: Log) -> Log {
 }
 
 impl Nginx<'_> {
+    /// How many requests it logged so far.
+    pub fn count(&self) -> usize {
+        std::fs::read(&self.log).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count()
+    }
+
     /// What it logged of some clients so far, each connection's requests in order.
     pub fn logged(&self) -> Log {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();

@@ -19,5 +19,7 @@ mod nginx;
 mod program;
 mod ring;
 mod site;
+mod slow_client;
+mod stopped;
 #[path = "../support/mod.rs"]
 mod support;

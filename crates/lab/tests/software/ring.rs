@@ -5,17 +5,16 @@ use std::thread;
 
 use fathom_api::flow::{L7FlowType, LostEventSource};
 use fathom_lab::Source;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use crate::books::{Books, Page};
 use crate::http1::{PATHS, wrk};
 use crate::http2::{CONNECTIONS, h2load};
 use crate::log::{self, Log};
-use crate::message::{Exchange, exchanges};
+use crate::message::{Exchange, Exchanges, exchanges};
 use crate::nginx::{self, HTTP1, HTTP2, Nginx};
 use crate::program::times;
 use crate::site::{PLACEMENTS, Site, small_ring};
+use crate::stopped::Stopped;
 use crate::support::eventually;
 
 #[test]
@@ -44,10 +43,7 @@ fn what_a_small_ring_loses_of_h2load_and_nginx_is_counted_and_said_and_the_rest_
     );
 }
 
-/// Runs a client at full speed, for a moment with agents that aren't scheduled: what a busy machine does,
-/// made certain.
-///
-/// `nth` is which of its connection's requests an exchange is, by its number.
+/// Runs a client at full speed, for a moment with agents that aren't scheduled.
 #[track_caller]
 fn with_losses(
     site: &Site,
@@ -67,7 +63,8 @@ fn with_losses(
                 });
             };
             served(1000);
-            let _stopped: Vec<Stopped> = nodes.iter().map(|node| Stopped::of(site, node)).collect();
+            let _stopped: Vec<Stopped> =
+                nodes.iter().map(|node| Stopped::of(site.lab.agent_pid(node).unwrap())).collect();
             served(5000);
         });
         let address = site.address(place);
@@ -83,21 +80,7 @@ fn with_losses(
                 book.close(place, |counts| due(counts.get("requests")) && due(counts.get("responses")));
             is_balanced(site, &page);
             let told = exchanges(&page.messages);
-            let logged = logged();
-            for ((_, number), exchange) in &told {
-                let (of, nth) = (told_of(exchange), nth(*number));
-                let lines =
-                    logged.get(&of).unwrap_or_else(|| panic!("{}: nothing of {of} was logged", page.node));
-                match lines.get(nth) {
-                    Some(line) => is_right(exchange, line, nth + under_way < lines.len()),
-                    None => assert!(
-                        nth < lines.len() + under_way,
-                        "{}: {nth} of {}: {exchange:?}",
-                        page.node,
-                        lines.len()
-                    ),
-                }
-            }
+            rest_is_right(&page.node, &told, &logged(), under_way, &nth, Known::ByRequest);
             // There was something of every kind to look at.
             let kept = |request, response| {
                 let is = |exchange: &&Exchange| {
@@ -106,31 +89,7 @@ fn with_losses(
                 told.values().filter(is).count()
             };
             let kept = [kept(true, true), kept(true, false), kept(false, true)];
-            println!(
-                "{place} {}: {kept:?} {} lost {:?} {:?}",
-                page.node, page.records_lost, page.counts, page.lost
-            );
             assert!(kept.iter().all(|kept| *kept > 0), "{}: {kept:?}", page.node);
-        }
-    }
-}
-
-/// An agent that isn't scheduled until this is dropped.
-struct Stopped(Pid);
-
-impl Stopped {
-    #[track_caller]
-    fn of(site: &Site, node: &str) -> Self {
-        let agent = Pid::from_raw(site.lab.agent_pid(node).unwrap());
-        kill(agent, Signal::SIGSTOP).unwrap();
-        Self(agent)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        if let Err(error) = kill(self.0, Signal::SIGCONT) {
-            eprintln!("agent {}: {error}", self.0);
         }
     }
 }
@@ -183,14 +142,39 @@ fn is_balanced(site: &Site, page: &Page) {
     assert!(sheet.balanced, "{}: {}", page.node, sheet.problem);
 }
 
-fn told_of(exchange: &Exchange) -> std::net::SocketAddr {
-    let either = exchange.request.as_ref().or(exchange.response.as_ref());
-    either.expect("an exchange has a message").client
+/// Whether a response says what was asked.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Known {
+    Always,
+    /// Only beside its request.
+    ByRequest,
+}
+
+/// What arrived of exchanges is what the server logged, whatever else was lost.
+///
+/// `nth` is which of its connection's requests an exchange is, by its number.
+#[track_caller]
+pub fn rest_is_right(
+    node: &str,
+    told: &Exchanges,
+    logged: &Log,
+    under_way: usize,
+    nth: impl Fn(u32) -> usize,
+    known: Known,
+) {
+    for ((_, number), exchange) in told {
+        let (message, nth) = (exchange.either(), nth(*number));
+        let lines = logged.get(&message.client).unwrap_or_else(|| panic!("{node}: not logged: {message:?}"));
+        match lines.get(nth) {
+            Some(line) => is_right(exchange, line, nth + under_way < lines.len(), known),
+            None => assert!(nth < lines.len() + under_way, "{node}: {nth} of {}: {message:?}", lines.len()),
+        }
+    }
 }
 
 /// What arrived of an exchange is what the server logged, whatever else of it was lost.
 #[track_caller]
-fn is_right(exchange: &Exchange, line: &str, answered: bool) {
+fn is_right(exchange: &Exchange, line: &str, answered: bool, known: Known) {
     let &[method, url, protocol, status] = &line.split(' ').collect::<Vec<_>>()[..] else {
         panic!("{line:?}")
     };
@@ -202,10 +186,10 @@ fn is_right(exchange: &Exchange, line: &str, answered: bool) {
     }
     if let Some(response) = &exchange.response {
         let (http, facts) = (response.http(), &response.facts);
-        // What was asked is known by the request alone.
-        let due = if exchange.request.is_some() { due } else { ("", "", protocol) };
+        let known = known == Known::Always || exchange.request.is_some();
+        let due = if known { due } else { ("", "", protocol) };
         assert_eq!((http.method.as_str(), http.url.as_str(), http.protocol.as_str()), due, "{response:?}");
-        assert_eq!(facts.unmatched, exchange.request.is_none(), "{response:?}");
+        assert_eq!(facts.unmatched, !known, "{response:?}");
         if answered {
             assert_eq!(http.code.to_string(), status, "{response:?}");
             assert!(response.latency_ns > 0 && response.latency_ns <= facts.duration_ns, "{response:?}");

@@ -37,7 +37,7 @@ fn what_the_store_no_longer_holds_is_said_to_a_slow_client_and_the_rest_is_right
     });
     let stopped = Stopped::of(client.process.id().try_into().unwrap());
     wrk(&site, NEAR, 8, 1, PATHS);
-    // What happened in the meantime is in the store, or was.
+    // What happened meanwhile is in the store, or was.
     eventually_or_say("the agent to have stored all", || {
         let (messages, reader) = (stage(site.lab, "kernel.l7"), stage(site.lab, "reader"));
         let all = messages.r#in >= 2 * nginx.count() as u64 && reader.held == 0;
@@ -110,7 +110,8 @@ impl Client {
         for line in std::fs::read_to_string(&self.out).unwrap().split_inclusive('\n') {
             // A line still being written has no end yet.
             let Some(line) = line.strip_suffix('\n') else { continue };
-            match json::parse_response(line).unwrap_or_else(|e| panic!("{line}: {e}")).response.response_types {
+            match json::parse_response(line).unwrap_or_else(|e| panic!("{line}: {e}")).response.response_types
+            {
                 Some(ResponseTypes::Flow(flow)) => {
                     said.flows += 1;
                     said.messages.extend(Message::of(&flow));

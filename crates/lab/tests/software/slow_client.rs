@@ -50,7 +50,7 @@ fn what_the_store_no_longer_holds_is_said_to_a_slow_client_and_the_rest_is_right
         all.then_some(said.clone())
             .ok_or_else(|| format!("{} flows, {} lost; {store:?}", said.flows, said.lost))
     });
-    assert!(said.lost > 10_000, "the pause was none: {}", said.lost);
+    assert!(said.lost > 1000, "the pause was none: {}", said.lost);
     assert!(said.messages.len() > 1000, "{}", said.messages.len());
 
     // The agent's books say the same of this client, and that nothing was lost before the store.

@@ -93,7 +93,7 @@ fn nginx_and_curl_agree_with_the_flows_over_http_2() {
     ];
     against_nginx(&site, &nginx, 0, |place| {
         for line in lines {
-            site.run(place, &[&curl, *line].concat());
+            run_client(&site, place, &[&curl, *line].concat());
         }
         // Answered, and then of no use to the client: it hangs up within the body.
         let output =
@@ -181,6 +181,17 @@ fn told_as_nghttp_says(site: &Site, option: &str, urls: &[String]) -> Vec<nghttp
         said
     };
     PLACEMENTS.map(run).into()
+}
+
+/// Runs a client, curl or another. What is compared is the server's log, and it has the request in any case.
+#[track_caller]
+pub fn run_client(site: &Site, place: &str, line: &[&str]) {
+    let output = site.try_run(place, line);
+    // So says curl 7.88 of one upload in a thousand, without Fathom too: when the response is there
+    // before curl has noticed that all is sent.
+    let early = output.stderr.contains("curl: (92) Stream error in the HTTP/2 framing layer");
+    let uploads = line.iter().any(|word| word.starts_with("--data"));
+    assert!(output.success || (uploads && early), "{place}: {}: {}", line.join(" "), output.stderr);
 }
 
 /// A file of 200,000 bytes.

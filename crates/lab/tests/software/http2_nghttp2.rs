@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use fathom_api::flow::L7FlowType;
 
 use crate::books::{Books, Page};
-use crate::http2::{CONNECTIONS, TABLES, h2load, upload};
+use crate::http2::{CONNECTIONS, TABLES, h2load, run_client, upload};
 use crate::log::http_words;
 use crate::message::{Exchange, exchanges};
 use crate::program::{find, times, word};
@@ -190,7 +190,7 @@ fn nghttpx_and_its_clients_agree_with_the_flows_over_http_1_and_2_and_from_one_t
     for (place, nodes) in PLACEMENTS {
         let books: Vec<Books> = nodes.iter().map(|node| Books::open(site.lab, node)).collect();
         for (_, _, line) in lines {
-            site.run(place, &line.concat());
+            run_client(&site, place, &line.concat());
         }
         for book in books {
             let logged = || nghttpx.logged(&site, place);

@@ -153,6 +153,14 @@ impl Follow {
         self.responses().into_iter().filter_map(flow_of).collect()
     }
 
+    /// How many flows came so far.
+    pub fn count(&self) -> usize {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_flow =
+            |response: &&GetFlowsResponse| matches!(response.response_types, Some(ResponseTypes::Flow(_)));
+        seen.responses.iter().filter(is_flow).count()
+    }
+
     /// How much came so far: a place to wait from.
     pub fn mark(&self) -> usize {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).responses.len()

@@ -2,7 +2,7 @@
 
 use crate::nginx::{self, HTTP1, against_nginx};
 use crate::program::{times, word};
-use crate::site::site;
+use crate::site::{Site, site};
 
 #[test]
 fn nginx_and_curl_agree_with_the_flows() {
@@ -71,36 +71,62 @@ fn nginx_and_curl_agree_with_the_flows() {
 fn nginx_and_wrk_agree_with_the_flows() {
     let site = site();
     let nginx = nginx::start(site.lab, "nginx", HTTP1);
-    let (wrk, base) = (word("wrk"), format!("http://{}:{HTTP1}", site.server()));
-    let seconds = format!("{}s", times(1));
-    let script = site.directory("wrk").join("paths.lua");
-    std::fs::write(&script, PATHS).unwrap();
-    against_nginx(&site, &nginx, 1, |place| {
-        site.run(place, &[&wrk, "-t1", "-c8", "-d", &seconds, "-s", &script.display().to_string(), &base]);
-    });
+    let script = format!("{PATHS}delay = function() return 1 end");
+    against_nginx(&site, &nginx, 1, |place| wrk(&site, place, 8, times(1), &script));
 }
 
 #[test]
 fn nginx_and_a_pipelining_wrk_agree_with_the_flows() {
     let site = site();
     let nginx = nginx::start(site.lab, "nginx", HTTP1);
-    let (wrk, base) = (word("wrk"), format!("http://{}:{HTTP1}", site.server()));
-    let seconds = format!("{}s", times(1));
-    let script = site.directory("wrk").join("pipeline.lua");
-    std::fs::write(&script, PIPELINE.replace("DEPTH", &DEPTH.to_string())).unwrap();
-    against_nginx(&site, &nginx, DEPTH, |place| {
-        site.run(place, &[&wrk, "-t1", "-c4", "-d", &seconds, "-s", &script.display().to_string(), &base]);
-    });
+    let script = format!("{PIPELINE}delay = function() return 5 end").replace("DEPTH", &DEPTH.to_string());
+    against_nginx(&site, &nginx, DEPTH, |place| wrk(&site, place, 4, times(1), &script));
 }
 
-/// Another path each time, at most a thousand requests a second on each connection.
-const PATHS: &str = r#"
+#[test]
+fn nginx_and_a_wrk_at_full_speed_agree_with_the_flows() {
+    let site = site();
+    let script = format!("{PATHS}{STOP}");
+    for _ in 0..times(1) {
+        let nginx = nginx::start(site.lab, "nginx", HTTP1);
+        against_nginx(&site, &nginx, 1, |place| wrk(&site, place, 8, 1, &script));
+    }
+}
+
+#[test]
+fn nginx_and_a_wrk_that_pipelines_at_full_speed_agree_with_the_flows() {
+    let site = site();
+    let script = format!("{PIPELINE}{STOP}").replace("DEPTH", &DEPTH.to_string());
+    for _ in 0..times(1) {
+        let nginx = nginx::start(site.lab, "nginx", HTTP1);
+        against_nginx(&site, &nginx, DEPTH, |place| wrk(&site, place, 4, 1, &script));
+    }
+}
+
+pub fn wrk(site: &Site, place: &str, connections: usize, seconds: usize, script: &str) {
+    let file = site.directory("wrk").join("script.lua");
+    std::fs::write(&file, script).unwrap();
+    let (connections, seconds) = (format!("-c{connections}"), format!("-d{seconds}s"));
+    let (file, base) = (file.display().to_string(), format!("http://{}:{HTTP1}", site.server()));
+    site.run(place, &[&word("wrk"), "-t1", &connections, &seconds, "-s", &file, &base]);
+}
+
+/// Ends wrk after so many responses: at full speed, what the ring and the follower have room for.
+const STOP: &str = r#"
+local responses = 0
+response = function()
+  responses = responses + 1
+  if responses == 15000 then wrk.thread:stop() end
+end
+"#;
+
+/// Another path each time.
+pub const PATHS: &str = r#"
 local n = 0
 request = function()
   n = n + 1
   return wrk.format("GET", "/small.txt?n=" .. n)
 end
-delay = function() return 1 end
 "#;
 
 /// Requests sent at once.
@@ -116,5 +142,4 @@ request = function()
   end
   return table.concat(all)
 end
-delay = function() return 5 end
 "#;

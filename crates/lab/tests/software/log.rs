@@ -14,7 +14,10 @@ pub type Log = BTreeMap<SocketAddr, Vec<String>>;
 pub fn http_words(exchange: &Exchange) -> String {
     let asked = exchange.asked();
     let http = asked.http();
-    let status = exchange.response.as_ref().map_or(0, |response| response.http().code);
+    let status = match &exchange.response {
+        Some(response) if response.facts.reset_code.is_some() => "reset".to_owned(),
+        response => response.as_ref().map_or(0, |response| response.http().code).to_string(),
+    };
     format!("{} {} {} {status}", http.method, http.url, http.protocol)
 }
 

@@ -8,12 +8,18 @@
 mod books;
 mod http1;
 mod http1_python;
+mod http2;
+mod http2_nghttp2;
 mod log;
 #[allow(dead_code)] // the tests of each protocol use their own part
 mod message;
+mod nghttp;
 mod nginx;
 #[allow(dead_code)]
 mod program;
+mod ring;
 mod site;
+mod slow_client;
+mod stopped;
 #[path = "../support/mod.rs"]
 mod support;

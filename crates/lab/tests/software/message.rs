@@ -72,6 +72,13 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// Whatever was told of it.
+    #[track_caller]
+    pub fn either(&self) -> &Message {
+        let told = self.request.as_ref().or(self.response.as_ref()).or(self.samples.first());
+        told.expect("an exchange has a message")
+    }
+
     #[track_caller]
     pub fn asked(&self) -> &Message {
         self.request.as_ref().unwrap_or_else(|| panic!("a response whose request was not told: {self:?}"))

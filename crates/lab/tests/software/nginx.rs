@@ -14,6 +14,9 @@ use crate::site::{self, NODES, PLACEMENTS, Server, Site};
 /// HTTP/1 is served here, HTTP/2 without TLS there.
 pub const HTTP1: u16 = 8080;
 pub const HTTP2: u16 = 8082;
+/// HTTP/2 as well, but a connection is told to go away after so many requests.
+pub const HTTP2_SHORT: u16 = 8085;
+pub const SHORT: usize = 10;
 
 pub struct Nginx<'a> {
     log: PathBuf,
@@ -41,7 +44,8 @@ pub fn start<'a>(lab: &'a Lab, name: &str, port: u16) -> Nginx<'a> {
 }
 
 fn configuration(home: &str, port: u16) -> String {
-    let http2 = if port == HTTP2 { " http2" } else { "" };
+    let http2 = if port == HTTP1 { "" } else { " http2" };
+    let requests = if port == HTTP2_SHORT { SHORT } else { 1_000_000 };
     format!(
         r#"
 daemon off;
@@ -56,7 +60,7 @@ http {{
     uwsgi_temp_path {home}/uwsgi;
     scgi_temp_path {home}/scgi;
     client_max_body_size 64m;
-    keepalive_requests 1000000;
+    keepalive_requests {requests};
     http2_max_concurrent_streams 256;
     log_format told "$remote_addr $remote_port $connection $connection_requests $http_host $request $status";
     access_log {home}/access.log told;
@@ -67,6 +71,8 @@ http {{
         location /moved {{ return 302 /small.txt; }}
         location /nothing {{ return 204; }}
         location /teapot {{ return 418 "short and stout\n"; }}
+        location /strict {{ client_max_body_size 1k; proxy_pass http://127.0.0.1:8099/; }}
+        location /reset {{ return 444; }}
     }}
     server {{
         listen 127.0.0.1:8099;
@@ -118,6 +124,11 @@ fn sorted(mut log: Log) -> Log {
 }
 
 impl Nginx<'_> {
+    /// How many requests it logged so far.
+    pub fn count(&self) -> usize {
+        std::fs::read(&self.log).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count()
+    }
+
     /// What it logged of some clients so far, each connection's requests in order.
     pub fn logged(&self) -> Log {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
@@ -134,6 +145,8 @@ impl Nginx<'_> {
             let protocol = if protocol == "HTTP/2.0" { "HTTP/2" } else { protocol };
             // A URL's path begins with a slash, where a request for the whole server has none.
             let path = if path == "*" { "/*" } else { path };
+            // It gives up the stream and sends no response.
+            let status = if status == "444" { "reset" } else { status };
             let told = format!("{method} http://{host}{path} {protocol} {status}");
             connections
                 .entry(client)

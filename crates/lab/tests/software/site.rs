@@ -29,16 +29,30 @@ pub struct Site {
 /// Waits for its turn.
 pub fn site() -> Site {
     static LAB: OnceLock<Lab> = OnceLock::new();
+    // Room for the fastest of these clients while a busy machine's follower waits for its turn.
+    of(&LAB, "soft", &["--store-size=131072", "--ring-events=33554432"])
+}
+
+/// The smallest ring there is: one page, room for some ten messages.
+pub fn small_ring() -> Site {
+    static LAB: OnceLock<Lab> = OnceLock::new();
+    of(&LAB, "ring", &["--store-size=131072", "--ring-events=4096"])
+}
+
+/// A store that a client's pause outlasts.
+pub fn small_store() -> Site {
+    static LAB: OnceLock<Lab> = OnceLock::new();
+    of(&LAB, "store", &["--store-size=2048", "--ring-events=33554432"])
+}
+
+fn of(lab: &'static OnceLock<Lab>, kind: &str, arguments: &[&str]) -> Site {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let lab = LAB.get_or_init(|| {
-        let spec = Spec::new(&unique("soft"), 2)
-            .pod(PodSpec::new(SERVER, "node-a"))
-            .pod(PodSpec::new(NEAR, "node-a"))
-            .pod(PodSpec::new(FAR, "node-b"))
-            // Room for the fastest of these clients while a busy machine's follower waits for its turn.
-            .agent_arg("--store-size=131072")
-            .agent_arg("--ring-events=33554432");
+    let lab = lab.get_or_init(|| {
+        let pods = [(SERVER, "node-a"), (NEAR, "node-a"), (FAR, "node-b")];
+        let spec = Spec::new(&unique(kind), 2);
+        let spec = pods.iter().fold(spec, |spec, (pod, node)| spec.pod(PodSpec::new(pod, node)));
+        let spec = arguments.iter().fold(spec, |spec, argument| spec.agent_arg(argument));
         Lab::ephemeral(spec, tools()).unwrap()
     });
     Site { lab, _turn: turn }

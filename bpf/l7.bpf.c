@@ -86,7 +86,7 @@ static __noinline int l7_stopped(struct __sk_buff *skb, int got, __u32 draft)
 		return 0;
 	default:
 		/* Out of rounds: more units in one packet than are read. */
-		l7_lose(&w->d);
+		l7_look(&w->d);
 	}
 	return 1;
 }
@@ -173,6 +173,11 @@ int l7_http2(struct __sk_buff *skb)
 
 	if (!w)
 		return TC_ACT_UNSPEC;
+	if (w->over == L7_ENDING) {
+		h2_ended(skb);
+		l7_end();
+		return TC_ACT_UNSPEC;
+	}
 	got = L7_RUN(skb, h2_step, L7_PROG_HTTP2);
 	return l7_go_on(skb, w, got, w->d.http2.block);
 }

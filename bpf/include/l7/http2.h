@@ -114,6 +114,7 @@ FATHOM_STEP h2_request(struct __sk_buff *skb)
 		    l7_exchange_find(w->conn, h->stream, L7_NEAR_HTTP2))
 			return 0;
 	}
+	h->newest = h->stream;
 	x = l7_exchange_add(w->conn, h->stream, L7_NEAR_HTTP2, w->now);
 	if (x) {
 		x->method = h->method;
@@ -571,6 +572,53 @@ FATHOM_STEP h2_reset(struct __sk_buff *skb)
 		h2_answer(skb, w, x, L7_F_RESET);
 	}
 	return L7_NEXT;
+}
+
+#define H2_ENDED 128 /* newest streams that are looked at when their connection ends */
+
+/* A stream whose connection ended, if it waits. Only near buckets are looked at. */
+FATHOM_STEP h2_unended(struct __sk_buff *skb, __u32 id)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_bucket *bucket;
+	struct l7_exchange *x;
+
+	if (!w)
+		return 0;
+	bucket = l7_bucket_near(w->conn, id, L7_NEAR_HTTP2);
+	x = bucket ? l7_exchange_in(bucket, w->conn, id) : NULL;
+	if (!x)
+		return 0;
+	l7_record_begin(w);
+	h2_answer(skb, w, x, L7_F_ENDED);
+	return 0;
+}
+
+/* The connection ended: streams that nobody ended are told, the oldest first. */
+FATHOM_STEP h2_ended(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_conn *conn;
+	__u32 newest, first;
+
+	if (!w)
+		return 0;
+	conn = l7_conn_of(w);
+	if (!conn)
+		return 0;
+	w->conn = conn->id;
+	w->conn_flags = conn->flags & ~L7C_FIRST;
+	w->d.http2.seen = 0;
+	w->d.http2.status = 0;
+	/* Streams of a client have odd numbers. The first is also that of a request that changed to HTTP/2. */
+	newest = conn->dir[0].http2.newest | 1;
+	first = newest > 2 * H2_ENDED ? newest - 2 * (H2_ENDED - 1) : 1;
+	for (__u32 i = 0; i < H2_ENDED; i++) {
+		if (first + 2 * i > newest)
+			break;
+		h2_unended(skb, first + 2 * i);
+	}
+	return 0;
 }
 
 /* One unit. */

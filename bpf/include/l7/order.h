@@ -47,15 +47,28 @@ static __always_inline int l7_busy(const struct l7_order *o, __u32 now)
 	return o->busy && ticks_since(now, o->since) <= L7_TURN_TICKS;
 }
 
-/* The thread is lost: what was begun is dropped, and a beginning is looked for. */
-static __always_inline void l7_lose(struct l7_dir *d)
+/* Bytes were missed; who waits for an answer may have got it there. */
+static __always_inline void l7_gap(struct l7_conn *conn)
+{
+	conn->flags |= L7C_GAP;
+	ledger_count(LEDGER_L7_GAPS);
+}
+
+/* What was begun is dropped, and a beginning is looked for. */
+static __always_inline void l7_look(struct l7_dir *d)
 {
 	d->flags = L7D_LOST;
 	d->carry = 0;
 	d->skip = 0;
 	d->state = 0;
 	d->tries = 0;
-	ledger_count(LEDGER_L7_GAPS);
+}
+
+/* The thread is lost. */
+static __always_inline void l7_lose(struct l7_conn *conn, struct l7_dir *d)
+{
+	l7_look(d);
+	l7_gap(conn);
 }
 
 /* What an attempt to read says. */
@@ -280,15 +293,15 @@ static __noinline int l7_hold(struct __sk_buff *skb, struct l7_work *w, struct l
 	if (take) {
 		/* Another's place is in use: what came early here is a gap. */
 		if (!kept)
-			ledger_count(LEDGER_L7_GAPS);
+			l7_gap(conn);
 		return L7_READ;
 	}
 	if (lost) {
-		l7_lose(&conn->dir[w->index & 1]);
+		l7_lose(conn, &conn->dir[w->index & 1]);
 		return L7_READ;
 	}
 	if (!kept)
-		ledger_count(LEDGER_L7_GAPS);
+		l7_gap(conn);
 	return L7_PASS;
 }
 

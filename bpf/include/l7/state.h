@@ -66,6 +66,7 @@ struct l7_http2_dir {
 	__u32 stream;   /* of the frame, and of the header block */
 	__u32 value;    /* bytes of a name or value that are still to pass */
 	__u32 floor;    /* entries of the dynamic table inserted before are gone, or unknown */
+	__u32 newest;   /* stream that was opened */
 	__u16 pad_len;
 	__u16 status;
 	__u16 code;  /* gRPC status */
@@ -166,6 +167,7 @@ struct l7_dir {
 #define L7C_FIRST  (1 << 1) /* no response was told yet */
 #define L7C_TURNED (1 << 2) /* conntrack takes the server for who opened it: it was seen first */
 #define L7C_GRPC   (1 << 3) /* a call was seen */
+#define L7C_GAP    (1 << 4) /* bytes were missed */
 
 /* An HTTP/1 request that waits alone, as most do: with its connection, where it needs no lock. */
 struct l7_asked {

@@ -260,7 +260,7 @@ static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
 
 	l7_take(w, conn, d);
 	if (!l7_load(skb)) {
-		l7_lose(d);
+		l7_lose(conn, d);
 		return L7_DONE;
 	}
 	if (!conn->proto || (d->flags & L7D_LOST)) {
@@ -319,6 +319,8 @@ static __always_inline struct l7_conn *l7_put_back(struct l7_work *w)
 			l7_unstow(w->slot);
 		return NULL;
 	}
+	if (w->d.flags & L7D_LOST)
+		l7_gap(conn);
 	w->leap = w->d.skip;
 	w->d.skip = 0;
 	l7_copy_dir(&conn->dir[w->index & 1], &w->d, conn->proto);
@@ -338,6 +340,11 @@ static __always_inline void l7_close(struct __sk_buff *skb, struct l7_work *w, s
 		w->over = L7_ENDING;
 		bpf_tail_call(skb, &l7_programs, L7_PROG_WS);
 	}
+	/* Streams that nobody ended. */
+	if (conn->proto == L7_HTTP2 && !(conn->flags & L7C_GAP)) {
+		w->over = L7_ENDING;
+		bpf_tail_call(skb, &l7_programs, L7_PROG_HTTP2);
+	}
 	/* Requests that will never be answered. */
 	if (conn->proto == L7_HTTP1 && conn->dir[0].count != conn->dir[1].count) {
 		w->over = L7_ENDING;
@@ -353,7 +360,7 @@ static __always_inline void l7_segment_end(struct __sk_buff *skb, struct l7_work
 	if (l7_turn_over(w, conn) == L7_READ) {
 		bpf_tail_call(skb, &l7_programs, L7_PROG_TCP);
 		/* More tail calls than the kernel makes: the early segment is lost. */
-		l7_lose(&conn->dir[w->index & 1]);
+		l7_lose(conn, &conn->dir[w->index & 1]);
 		conn->order[w->ct_index & 1].busy = 0;
 	}
 	if (w->over)

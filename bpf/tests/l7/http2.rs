@@ -1,6 +1,6 @@
 //! HTTP/2, HPACK and gRPC.
 
-use fathom_bpf::abi::{LedgerStage, l7_flag, l7_method, l7_protocol, l7_text, l7_type};
+use fathom_bpf::abi::{LedgerStage, flag, l7_flag, l7_method, l7_protocol, l7_text, l7_type};
 
 use crate::packet::Rig;
 use crate::talk::{Side, Talk, Told};
@@ -291,6 +291,28 @@ fn a_call_is_told_at_its_end_with_its_messages() {
         assert!(told[0].has(l7_flag::STREAMED) && told[0].head.latency_ns > 0);
         talk.close();
     }
+}
+
+#[test]
+fn streams_whose_connection_ends_are_told_of() {
+    let mut rig = Rig::new();
+    let mut talk = opened(&mut rig);
+    talk.client(frame(HEADERS, END_HEADERS | END_STREAM, 1, &get("/answered")));
+    talk.server(frame(HEADERS, END_HEADERS | END_STREAM, 1, &indexed(8)));
+    talk.client(frame(HEADERS, END_HEADERS | END_STREAM, 3, &get("/waits")));
+    talk.client(frame(HEADERS, END_HEADERS, 301, &call("/pkg.Svc/Watch")));
+    talk.client(frame(DATA, 0, 301, &message(b"one")));
+    let accepted = [indexed(8), insert("content-type", "application/grpc")].concat();
+    talk.server(frame(HEADERS, END_HEADERS, 301, &accepted));
+    talk.server(frame(DATA, 0, 301, &[message(b"a"), message(b"b")].concat()));
+    talk.client(frame(HEADERS, END_HEADERS | END_STREAM, 401, &get("/waits/too")));
+    talk.take();
+    talk.reset();
+    let told = talk.take();
+    // Of the newest 128 streams: the third is too old.
+    assert_eq!(all(&told), ["!301 Some(200) grpc None [1, 2]", "!401 None"]);
+    assert!(told.iter().all(|t| t.has(l7_flag::ENDED) && !t.has(l7_flag::FIRST) && t.head.duration_ns > 0));
+    assert!(told.iter().all(|t| t.event.sport() == 8080 && t.event.flags & flag::REPLY != 0));
 }
 
 #[test]

@@ -155,7 +155,16 @@ pub fn dialogue(random: &mut Random) -> Dialogue {
     let mut opened = 0;
     while opened < count || !streams.is_empty() {
         if opened < count && (streams.is_empty() || talk.random.one_in(4)) {
-            let (mut steps, responses) = stream(talk.random);
+            let (mut steps, mut responses) = stream(talk.random);
+            // The connection ends before the server says anything to it.
+            if talk.random.one_in(8) {
+                let answered =
+                    |step: &Step| step.side() == Side::Server || matches!(step, Step::Reset { .. });
+                let most = steps.iter().position(answered).unwrap_or(steps.len());
+                steps.truncate(1 + talk.random.below(most));
+                steps.truncate(most.max(1));
+                responses = 0;
+            }
             talk.dialogue.mean(1, responses);
             // Streams begin in the order of their numbers.
             let first = steps.remove(0);

@@ -6,7 +6,7 @@ use fathom_bpf::abi::{l7_flag as flag, l7_protocol, l7_text};
 use loona_hpack::Decoder;
 
 use super::{Telling, http1};
-use crate::dialogue::{Dialogue, Side};
+use crate::dialogue::{Dialogue, Ending, Side};
 use crate::message::Message;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -276,5 +276,21 @@ pub fn read(dialogue: &Dialogue) -> Telling {
             telling.add(item.moment, response);
         }
     }
+    if dialogue.ending != Ending::Open {
+        unended(dialogue, streams, &mut telling);
+    }
     telling
+}
+
+/// Streams that nobody ended are told when their connection ends.
+fn unended(dialogue: &Dialogue, streams: HashMap<u32, Stream>, telling: &mut Telling) {
+    let mut streams: Vec<(u32, Stream)> = streams.into_iter().filter(|(_, stream)| !stream.told).collect();
+    streams.sort_by_key(|(id, _)| *id);
+    for (id, mut stream) in streams {
+        let mut message = stream.response(id).with(flag::ENDED);
+        message.flags &= !(flag::STREAMED | flag::CODE);
+        message.code = 0;
+        message.timed = stream.status.is_some();
+        telling.add(dialogue.writes.len(), message);
+    }
 }

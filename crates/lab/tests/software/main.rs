@@ -6,6 +6,9 @@
 #![forbid(unsafe_code)]
 
 mod books;
+mod dig;
+mod dns;
+mod dnsmasq;
 mod http1;
 mod http1_python;
 mod log;

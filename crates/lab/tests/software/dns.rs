@@ -75,6 +75,8 @@ fn dnsmasq_and_dig_agree_with_the_flows() {
         &["long.lab", "TXT", "+bufsize=512"],
         &["crowd.lab", "+noedns", "long.lab", "TXT", "+noedns"],
         &["long.lab", "TXT", "+bufsize=512", "+ignore"],
+        // In a datagram of two fragments.
+        &["medium.lab", "TXT", "+bufsize=4096"],
         // Refused, failed, never answered.
         &["elsewhere.test"],
         &[&bogus],

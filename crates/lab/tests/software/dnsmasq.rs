@@ -82,7 +82,7 @@ cname=www.web.lab,web.lab,45
         let next = if n == 7 { "one.lab".to_owned() } else { format!("chain{}.lab", n + 1) };
         writeln!(text, "cname=chain{n}.lab,{next},{}", 100 + n).unwrap();
     }
-    for (name, count) in [("long.lab", 20), ("longer.lab", 100)] {
+    for (name, count) in [("medium.lab", 12), ("long.lab", 20), ("longer.lab", 100)] {
         for n in 0..count {
             writeln!(text, "txt-record={name},{}{n}", "x".repeat(200)).unwrap();
         }

@@ -122,7 +122,8 @@ fn against_dnsmasq(site: &Site, dnsmasq: &Dnsmasq<'_>, ask: impl Fn(&str) -> Vec
         assert!(logged.iter().all(|(client, _)| client.ip() == site.address(place)), "{logged:?}");
         for book in books {
             let told_here = nodes.contains(&book.node());
-            let page = book.close(place, |counts| !told_here || counts.get("requests") >= logged.len() as u64);
+            let page =
+                book.close(place, |counts| !told_here || counts.get("requests") >= logged.len() as u64);
             page.is_complete();
             if !told_here {
                 assert!(page.messages.is_empty(), "{}: {:?}", page.node, page.messages);
@@ -233,7 +234,8 @@ fn flows_to_what_dig_was_told_carry_its_names() {
     let _dnsmasq = dnsmasq::start(&site);
     let server = site.lab.pod(site::SERVER).unwrap();
     let this = site.lab.tools().lab.clone();
-    let _echo = site.serve("echo", &this, &["workload", "tcp-echo", "--listen", &format!("[::]:{PORT}")], PORT);
+    let _echo =
+        site.serve("echo", &this, &["workload", "tcp-echo", "--listen", &format!("[::]:{PORT}")], PORT);
     for (place, nodes) in PLACEMENTS {
         let follows: Vec<Follow> = nodes
             .iter()
@@ -258,10 +260,11 @@ fn flows_to_what_dig_was_told_carry_its_names() {
                         && port.0 == "TCP"
                 };
                 for reply in [false, true] {
-                    let flow = eventually_or_say(&format!("a flow between {client} and {target} on {node}"), || {
-                        let mut flows = follow.responses().into_iter().filter_map(flow_of);
-                        flows.find(|flow| between(flow, reply)).ok_or_else(|| "none".to_owned())
-                    });
+                    let flow =
+                        eventually_or_say(&format!("a flow between {client} and {target} on {node}"), || {
+                            let mut flows = follow.responses().into_iter().filter_map(flow_of);
+                            flows.find(|flow| between(flow, reply)).ok_or_else(|| "none".to_owned())
+                        });
                     let (named, other) = match reply {
                         false => (&flow.destination_names, &flow.source_names),
                         true => (&flow.source_names, &flow.destination_names),

@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod books;
+mod broker;
 mod dig;
 mod dns;
 mod dnsmasq;
 mod http1;
 mod http1_python;
+mod kafka;
 mod log;
 #[allow(dead_code)] // the tests of each protocol use their own part
 mod message;

@@ -4,7 +4,9 @@ use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
@@ -154,7 +156,8 @@ fn every_version_of_every_request_is_answered_and_told() {
                 (ApiKey::LeaveGroup, _) => ("", "0,25"),
                 _ => ("", "0"),
             };
-            let told = format!("{api:?} v{version} client=app correlation=77 topics={topics} errors={errors}");
+            let told =
+                format!("{api:?} v{version} client=app correlation=77 topics={topics} errors={errors}");
             assert_eq!(answered(api, version), told);
         }
     }

@@ -58,8 +58,7 @@ impl Broker {
             kind: request.protocol_type.to_string(),
             protocols: request.protocols.iter().map(|p| (p.name.to_string(), p.metadata.clone())).collect(),
         };
-        let joined =
-            self.groups.join(&request.group_id, &request.member_id, client, version >= 4, wish);
+        let joined = self.groups.join(&request.group_id, &request.member_id, client, version >= 4, wish);
         let response = JoinGroupResponse::default();
         let (response, error) = match joined {
             Ok(joined) => {
@@ -78,10 +77,8 @@ impl Broker {
             Err((error, member)) => {
                 // Only the newest have null for no protocol.
                 let none = (version < 7).then(Default::default);
-                let response = response
-                    .with_generation_id(-1)
-                    .with_member_id(text(&member))
-                    .with_protocol_name(none);
+                let response =
+                    response.with_generation_id(-1).with_member_id(text(&member)).with_protocol_name(none);
                 (response, error.code())
             }
         };
@@ -92,8 +89,7 @@ impl Broker {
         let brought = request.assignments.iter();
         let brought: BTreeMap<_, _> =
             brought.map(|part| (part.member_id.to_string(), part.assignment.clone())).collect();
-        let synced =
-            self.groups.sync(&request.group_id, &request.member_id, request.generation_id, brought);
+        let synced = self.groups.sync(&request.group_id, &request.member_id, request.generation_id, brought);
         let error = code(&synced);
         let mut response = SyncGroupResponse::default().with_error_code(error);
         if let Ok((kind, protocol, part)) = synced {
@@ -133,8 +129,7 @@ impl Broker {
     pub(super) fn offset_commit(&self, request: &OffsetCommitRequest) -> Answer {
         let mut told = Told::of(request.topics.iter().map(|topic| (Some(&topic.name), topic.topic_id)));
         let group = &*request.group_id;
-        let may =
-            self.groups.may_commit(group, &request.member_id, request.generation_id_or_member_epoch);
+        let may = self.groups.may_commit(group, &request.member_id, request.generation_id_or_member_epoch);
         let topics = request.topics.iter().map(|topic| {
             let partitions = topic.partitions.iter().map(|partition| {
                 let mut named = self.topics.lock();
@@ -145,9 +140,9 @@ impl Broker {
                     epoch: partition.committed_leader_epoch,
                     metadata,
                 };
-                let committed = may.and(known).and_then(|()| {
-                    self.groups.commit(group, &topic.name, partition.partition_index, to)
-                });
+                let committed = may
+                    .and(known)
+                    .and_then(|()| self.groups.commit(group, &topic.name, partition.partition_index, to));
                 OffsetCommitResponsePartition::default()
                     .with_partition_index(partition.partition_index)
                     .with_error_code(told.note(code(&committed)))

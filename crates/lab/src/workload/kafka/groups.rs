@@ -50,7 +50,10 @@ enum Phase {
     #[default]
     Empty,
     /// Ends at `until`, or when all have joined again if that is `enough`.
-    Joining { until: Instant, enough: bool },
+    Joining {
+        until: Instant,
+        enough: bool,
+    },
     /// The leader is about to say who reads what.
     Syncing,
     Stable,
@@ -311,9 +314,10 @@ impl Group {
             known.seen = now;
         }
         let leader = self.members.get(&self.leader);
-        let common = leader.into_iter().flat_map(|leader| &leader.wish.protocols).find(|(name, _)| {
-            self.members.values().all(|known| known.wish.speaks(name))
-        });
+        let common = leader
+            .into_iter()
+            .flat_map(|leader| &leader.wish.protocols)
+            .find(|(name, _)| self.members.values().all(|known| known.wish.speaks(name)));
         self.protocol = common.map(|(name, _)| name.clone()).unwrap_or_default();
     }
 

@@ -90,8 +90,7 @@ impl Broker {
     }
 
     pub(super) fn list_offsets(&self, request: &ListOffsetsRequest, version: i16) -> Answer {
-        let mut told =
-            Told::of(request.topics.iter().map(|topic| (Some(&topic.name), Uuid::nil())));
+        let mut told = Told::of(request.topics.iter().map(|topic| (Some(&topic.name), Uuid::nil())));
         let mut named = self.topics.lock();
         let topics = request.topics.iter().map(|topic| {
             let partitions = topic.partitions.iter().map(|wanted| {

@@ -74,7 +74,7 @@ fn kcat(limits: &[&str]) {
         // Of each client pod there are as many messages again.
         let at = format!("{}:{PORT}", site.server());
         let mut run = |name: &str, line: &[&str]| {
-            let head = [kcat.as_str(), "-b", &at, "-d", "protocol", "-X"];
+            let head = [kcat.as_str(), "-b", &at, "-d", "protocol", "-X", "fetch.wait.max.ms=100", "-X"];
             let name = format!("client.id={name}");
             let output = site.try_run(place, &[&head[..], &[&name], line].concat());
             account.librdkafka(&output.stderr);

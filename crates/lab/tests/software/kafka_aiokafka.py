@@ -34,6 +34,7 @@ def consumer(suffix):
         group_id=f"{name}-group",
         auto_offset_reset="earliest",
         enable_auto_commit=False,
+        fetch_max_wait_ms=100,
     )
 
 

@@ -52,6 +52,7 @@ def consumer(suffix):
         "group.id": f"{name}-group",
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
+        "fetch.wait.max.ms": 100,
     })
 
 

@@ -137,7 +137,10 @@ static __noinline int l7_from_packet(struct __sk_buff *skb, struct packet *pkt)
 	struct l7_work *w = l7_scratch();
 	struct ct_entry *ct;
 
-	if (!w || pkt->frag != FRAG_NONE || pkt->class != CLASS_PORTS)
+	if (!w || pkt->frag == FRAG_LATER || pkt->class != CLASS_PORTS)
+		return 0;
+	/* A datagram's beginning is worth something without its end; a segment's is not. */
+	if (pkt->frag == FRAG_FIRST && pkt->proto != IPPROTO_UDP)
 		return 0;
 	if (pkt->proto != IPPROTO_TCP && pkt->proto != IPPROTO_UDP)
 		return 0;

@@ -45,6 +45,9 @@ FATHOM_STEP udp_load(struct __sk_buff *skb)
 	if (!w || !w->len)
 		return 0;
 	size = w->len > DNS_UDP_PART ? DNS_UDP_PART : w->len;
+	/* Of one in fragments the first is here, which has the header of all of it. */
+	if (w->off + size > skb->len)
+		size = skb->len - w->off;
 	w->at = 0;
 	w->n = size;
 	w->taken = size;

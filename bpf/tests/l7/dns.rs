@@ -138,6 +138,27 @@ fn answers_past_the_eighth_are_said_to_be_there() {
 }
 
 #[test]
+fn an_answer_in_fragments_is_told_as_far_as_the_first_has_it() {
+    let mut rig = Rig::new();
+    let mut talk = Talk::silent(&mut rig, true);
+    let records: Vec<_> = (0..6).map(|i| record(TO_QUESTION, A, 1, &[10, 0, 0, i])).collect();
+    let bytes = answer(7, "a.example", A, 0, &records);
+    let first = (12 + 15 + 3 * 16 + 7) & !7; // into the fourth record
+    talk.datagram(Side::Client, &question(7, "a.example", A));
+    talk.fragments(Side::Server, &bytes, first);
+    let told = talk.take();
+    let addresses = "[10, 0, 0, 0]/1 [10, 0, 0, 1]/1 [10, 0, 0, 2]/1";
+    assert_eq!(
+        all(&told),
+        ["? 0007 1 a.example".to_owned(), format!("! 0007 1 a.example {addresses} rcode 0")]
+    );
+    assert!(told[1].has(l7_flag::TRUNCATED) && !told[1].has(l7_flag::MALFORMED | l7_flag::UNMATCHED));
+    // The next datagram is read as any other.
+    talk.datagram(Side::Server, &answer(7, "a.example", A, 0, &records));
+    assert_eq!(talk.take().len(), 1);
+}
+
+#[test]
 fn what_no_name_or_number_makes_sense_of_is_refused_by_name() {
     let mut rig = Rig::new();
     let refused = |bytes: &[u8], rig: &mut Rig| {

@@ -196,6 +196,29 @@ impl<'a> Talk<'a> {
         self
     }
 
+    /// A datagram in two fragments, the first with so many bytes of it.
+    pub fn fragments(&mut self, side: Side, bytes: &[u8], first: u16) -> &mut Self {
+        let (src, dst) = match side {
+            Side::Client => (self.client, self.server),
+            Side::Server => (self.server, self.client),
+        };
+        let (begin, end) = bytes.split_at(first.into());
+        let mut frame = Frame::udp(src, dst).payload(begin).fragment(77, 0, true).build();
+        // The header is that of the whole datagram.
+        frame[38..40].copy_from_slice(&(8 + bytes.len() as u16).to_be_bytes());
+        self.run(side, &frame);
+        let mut rest = Frame::udp(src, dst).payload(end).fragment(77, 8 + first, false).build();
+        // And the second fragment has none.
+        rest.drain(34..42);
+        let len = (20 + end.len() as u16).to_be_bytes();
+        rest[16..18].copy_from_slice(&len);
+        rest[24..26].fill(0);
+        let sum = checksum_of(&rest[14..34]);
+        rest[24..26].copy_from_slice(&sum);
+        self.run(side, &rest);
+        self
+    }
+
     fn run(&mut self, side: Side, frame: &[u8]) {
         let to_pod = (side == Side::Client) == self.pod_is_server;
         let program = if to_pod { Program::ToPod } else { Program::FromPod };
@@ -210,4 +233,11 @@ impl<'a> Talk<'a> {
             }
         });
     }
+}
+
+/// Of an IPv4 header whose own is zero.
+fn checksum_of(header: &[u8]) -> [u8; 2] {
+    let words = header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let sum: u32 = words.sum();
+    (!(((sum & 0xffff) + (sum >> 16)) as u16)).to_be_bytes()
 }

@@ -71,3 +71,17 @@ pub fn same(node: &str, logged: &Log, told: &Log, under_way: usize) {
 pub fn count(log: &Log) -> usize {
     log.values().map(Vec::len).sum()
 }
+
+/// The same lines, each as often, in any order; says which are missing and which are too many.
+#[track_caller]
+pub fn same_lines(
+    what: &str,
+    told: impl IntoIterator<Item = String>,
+    said: impl IntoIterator<Item = String>,
+) {
+    let mut count = BTreeMap::<String, (i64, i64)>::new();
+    told.into_iter().for_each(|line| count.entry(line).or_default().0 += 1);
+    said.into_iter().for_each(|line| count.entry(line).or_default().1 += 1);
+    count.retain(|_, (told, said)| told != said);
+    assert!(count.is_empty(), "{what}: line: (times told, times it should be): {count:#?}");
+}

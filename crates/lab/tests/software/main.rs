@@ -6,10 +6,15 @@
 #![forbid(unsafe_code)]
 
 mod books;
+mod broker;
+mod dig;
+mod dns;
+mod dnsmasq;
 mod http1;
 mod http1_python;
 mod http2;
 mod http2_nghttp2;
+mod kafka;
 mod log;
 #[allow(dead_code)] // the tests of each protocol use their own part
 mod message;

@@ -7,12 +7,14 @@ use fathom_api::facts;
 use fathom_api::fathom_v1::L7Facts;
 use fathom_api::flow::layer4::Protocol as L4;
 use fathom_api::flow::layer7::Record;
-use fathom_api::flow::{Dns, Flow, Http, L7FlowType};
+use fathom_api::flow::{Dns, Flow, Http, Kafka, L7FlowType};
 
 /// One L7 flow.
 #[derive(Debug, Clone)]
 pub struct Message {
     pub kind: L7FlowType,
+    /// "TCP" or "UDP".
+    pub transport: &'static str,
     pub client: SocketAddr,
     pub server: SocketAddr,
     pub latency_ns: u64,
@@ -26,9 +28,9 @@ impl Message {
     pub fn of(flow: &Flow) -> Option<Self> {
         let l7 = flow.l7.clone()?;
         let ip = flow.ip.as_ref().expect("a message has addresses");
-        let (from, to) = match flow.l4.as_ref().and_then(|l4| l4.protocol.as_ref()) {
-            Some(L4::Tcp(tcp)) => (tcp.source_port, tcp.destination_port),
-            Some(L4::Udp(udp)) => (udp.source_port, udp.destination_port),
+        let (transport, from, to) = match flow.l4.as_ref().and_then(|l4| l4.protocol.as_ref()) {
+            Some(L4::Tcp(tcp)) => ("TCP", tcp.source_port, tcp.destination_port),
+            Some(L4::Udp(udp)) => ("UDP", udp.source_port, udp.destination_port),
             other => panic!("a message over {other:?}"),
         };
         let at = |ip: &str, port: u32| SocketAddr::new(ip.parse().unwrap(), port.try_into().unwrap());
@@ -38,6 +40,7 @@ impl Message {
         let facts = facts::of(flow).and_then(|facts| facts.l7).expect("facts were asked for");
         Some(Self {
             kind: l7.r#type(),
+            transport,
             client,
             server,
             latency_ns: l7.latency_ns,
@@ -59,6 +62,15 @@ impl Message {
         match &self.record {
             Record::Dns(dns) => dns,
             other => panic!("no DNS: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    #[allow(deprecated)] // by Hubble, which stopped reading Kafka; the message stayed
+    pub fn kafka(&self) -> &Kafka {
+        match &self.record {
+            Record::Kafka(kafka) => kafka,
+            other => panic!("no Kafka: {other:?}"),
         }
     }
 }

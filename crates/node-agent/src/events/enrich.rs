@@ -18,12 +18,14 @@ use crate::cluster::snapshot::{Device, EndpointInfo, Snapshot};
 /// Identity of addresses outside the cluster.
 const WORLD: u32 = 2;
 
+/// (endpoint id, `abi` family) → address of a local endpoint.
+pub type LocalAddresses = HashMap<(u32, u8), [u8; 16], foldhash::fast::RandomState>;
+
 /// Joins records with names. One per reader thread.
 pub struct Enricher {
     source: Arc<ArcSwap<Snapshot>>,
     snapshot: Arc<Snapshot>,
-    /// (endpoint id, `abi` family) → address of a local endpoint.
-    local_addresses: HashMap<(u32, u8), [u8; 16], foldhash::fast::RandomState>,
+    local_addresses: LocalAddresses,
     clock: WallClock,
     stand_ins: StandIns,
 }
@@ -45,6 +47,11 @@ impl Enricher {
             self.stand_ins.clear();
         }
         self.clock.refresh();
+    }
+
+    /// As of the batch.
+    pub fn local_addresses(&self) -> &LocalAddresses {
+        &self.local_addresses
     }
 
     /// Wall clock of a record's time.
@@ -115,7 +122,7 @@ impl Enricher {
 }
 
 /// The addresses of local endpoints: those with an id.
-fn local_addresses(snapshot: &Snapshot) -> HashMap<(u32, u8), [u8; 16], foldhash::fast::RandomState> {
+fn local_addresses(snapshot: &Snapshot) -> LocalAddresses {
     let local = snapshot.by_ip.iter().filter(|(_, endpoint)| endpoint.id != 0);
     let entry = |(ip, endpoint): (&IpAddr, &Arc<EndpointInfo>)| {
         ((endpoint.id, if ip.is_ipv4() { 4 } else { 6 }), abi::ip_to_bytes(*ip))

@@ -136,7 +136,7 @@ impl Intake {
     pub fn take(&mut self, record: Record<'_>) {
         self.sequences.see(record.event);
         let mut flow = self.enricher.enrich(record.event);
-        self.l7.complete(&mut flow, record.message);
+        self.l7.complete(&mut flow, record.message, self.enricher.local_addresses());
         self.counters.count(&flow);
         self.recent.see(&flow.source, &self.shared.namespaces);
         self.recent.see(&flow.destination, &self.shared.namespaces);

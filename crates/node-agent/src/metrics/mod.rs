@@ -181,7 +181,7 @@ mod tests {
         }
         counters.count(&flow_at(denial(), 0));
         let mut message = flow_at(event(), 0);
-        Join::new(Redaction::default()).complete(&mut message, get(1).record().message);
+        Join::new(Redaction::default()).complete(&mut message, get(1).record().message, &Default::default());
         counters.count(&message);
         metrics.lost(LostEventSource::PerfEventRingBuffer, 41);
         let text = text(&metrics);

@@ -25,7 +25,7 @@ fn stored(records: &[Written], redaction: &str) -> Vec<Flow> {
     let store = |written: &Written| {
         let record = written.record();
         let mut flow = enricher.enrich(record.event);
-        join.complete(&mut flow, record.message);
+        join.complete(&mut flow, record.message, enricher.local_addresses());
         flow
     };
     records.iter().map(store).collect()

@@ -2,7 +2,13 @@
 
 mod broker;
 mod client;
+mod coordinator;
+mod groups;
+mod metadata;
+mod records;
+mod told;
 mod topics;
+mod versions;
 
 use std::io::{Read, Write};
 

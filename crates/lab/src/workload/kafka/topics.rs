@@ -6,15 +6,22 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::ResponseError;
+use uuid::Uuid;
 
-/// Batches a partition keeps; older ones go.
+/// Batches a partition keeps, and their bytes; older ones go.
 const KEPT: usize = 1000;
+const KEPT_BYTES: usize = 16 << 20;
+/// Topics of a broker, and partitions of a topic.
+const TOPICS: usize = 1000;
+const PARTITIONS: u16 = 1000;
 /// Of a batch's fixed part, format 2 (<https://kafka.apache.org/documentation/#recordbatch>).
 const HEADER: usize = 61;
 
 #[derive(Debug, Default)]
 pub struct Partition {
     batches: VecDeque<Batch>,
+    /// Of all batches.
+    bytes: usize,
     /// Offset of the next record.
     pub next: i64,
 }
@@ -50,9 +57,10 @@ impl Partition {
         bytes[..8].copy_from_slice(&base.to_be_bytes());
         bytes[12..16].copy_from_slice(&0_i32.to_be_bytes());
         self.next = base + i64::from(last) + 1;
+        self.bytes += bytes.len();
         self.batches.push_back(Batch { end: self.next, bytes: bytes.freeze() });
-        if self.batches.len() > KEPT {
-            self.batches.pop_front();
+        while self.batches.len() > KEPT || (self.batches.len() > 1 && self.bytes > KEPT_BYTES) {
+            self.bytes -= self.batches.pop_front().map_or(0, |batch| batch.bytes.len());
         }
         Ok(base)
     }
@@ -77,7 +85,67 @@ fn base_offset(batch: &[u8]) -> i64 {
     batch.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
 }
 
-pub type Named = BTreeMap<String, Vec<Partition>>;
+#[derive(Debug)]
+pub struct Topic {
+    pub id: Uuid,
+    pub partitions: Vec<Partition>,
+}
+
+/// Topics by name, and their names by id.
+#[derive(Debug, Default)]
+pub struct Named {
+    topics: BTreeMap<String, Topic>,
+    names: BTreeMap<Uuid, String>,
+}
+
+impl Named {
+    /// A new topic's id.
+    pub fn create(&mut self, name: &str, partitions: u16) -> Result<Uuid, ResponseError> {
+        if name.is_empty() || name.len() > 249 {
+            return Err(ResponseError::InvalidTopicException);
+        }
+        if self.topics.len() >= TOPICS {
+            return Err(ResponseError::PolicyViolation);
+        }
+        if !(1..=PARTITIONS).contains(&partitions) {
+            return Err(ResponseError::InvalidPartitions);
+        }
+        // Of version 8 (RFC 9562), with the topic's number in it.
+        let number = self.topics.len() as u128 + 1;
+        let id = Uuid::from_u128(number << 64 | 0x8000_0000_0000_0000 | 0x8000 << 64 | number);
+        self.names.insert(id, name.to_owned());
+        let partitions = (0..partitions).map(|_| Partition::default()).collect();
+        self.topics.insert(name.to_owned(), Topic { id, partitions });
+        Ok(id)
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.topics.contains_key(name)
+    }
+
+    pub fn get(&self, name: &str) -> Result<&Topic, ResponseError> {
+        self.topics.get(name).ok_or(ResponseError::UnknownTopicOrPartition)
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.topics.keys().map(String::as_str)
+    }
+
+    pub fn name_of(&self, id: Uuid) -> Option<&str> {
+        self.names.get(&id).map(String::as_str)
+    }
+
+    /// A partition by its topic's name, or the id where there is one.
+    pub fn partition(&mut self, name: &str, id: Uuid, index: i32) -> Result<&mut Partition, ResponseError> {
+        let name = match id.is_nil() {
+            true => name,
+            false => self.names.get(&id).ok_or(ResponseError::UnknownTopicId)?,
+        };
+        let topic = self.topics.get_mut(name);
+        let partition = usize::try_from(index).ok().and_then(|index| topic?.partitions.get_mut(index));
+        partition.ok_or(ResponseError::UnknownTopicOrPartition)
+    }
+}
 
 /// Every topic of a broker, and who waits for more of them.
 #[derive(Debug, Default)]
@@ -101,17 +169,6 @@ impl Topics {
         let left = until.saturating_duration_since(Instant::now());
         self.appended.wait_timeout(named, left).unwrap_or_else(PoisonError::into_inner).0
     }
-}
-
-pub fn partitions(count: u16) -> Vec<Partition> {
-    (0..count.max(1)).map(|_| Partition::default()).collect()
-}
-
-/// A partition by its number.
-pub fn find<'a>(named: &'a mut Named, topic: &str, index: i32) -> Result<&'a mut Partition, ResponseError> {
-    let partitions = named.get_mut(topic);
-    let partition = usize::try_from(index).ok().and_then(|index| partitions?.get_mut(index));
-    partition.ok_or(ResponseError::UnknownTopicOrPartition)
 }
 
 #[cfg(test)]
@@ -160,5 +217,39 @@ mod tests {
         }
         assert_eq!((partition.start(), partition.next), (10, 2 * (KEPT as i64 + 5)));
         assert_eq!(partition.read(9, 1), Err(ResponseError::OffsetOutOfRange));
+    }
+
+    #[test]
+    fn what_is_too_much_goes() {
+        let mut partition = Partition::default();
+        for _ in 0..4 {
+            partition.append(&batch(1, KEPT_BYTES / 3)).unwrap();
+        }
+        assert_eq!((partition.start(), partition.next), (2, 4));
+        partition.append(&batch(1, KEPT_BYTES)).unwrap();
+        assert_eq!((partition.start(), partition.bytes), (4, KEPT_BYTES + HEADER));
+    }
+
+    #[test]
+    fn topics_are_found_by_name_and_by_id() {
+        let mut named = Named::default();
+        let ids = ["orders", "users"].map(|name| named.create(name, 2).unwrap());
+        assert_ne!(ids[0], ids[1]);
+        named.partition("orders", Uuid::nil(), 1).unwrap().next = 7;
+        assert_eq!(named.partition("", ids[0], 1).unwrap().next, 7);
+        assert_eq!(named.name_of(ids[1]), Some("users"));
+        let mut missing = |name, id, index| named.partition(name, id, index).map(|_| ()).unwrap_err();
+        assert_eq!(missing("orders", Uuid::nil(), 2), ResponseError::UnknownTopicOrPartition);
+        assert_eq!(missing("stock", Uuid::nil(), 0), ResponseError::UnknownTopicOrPartition);
+        assert_eq!(missing("orders", Uuid::max(), 0), ResponseError::UnknownTopicId);
+    }
+
+    #[test]
+    fn there_is_an_end_to_topics() {
+        let mut named = Named::default();
+        assert_eq!(named.create("", 1), Err(ResponseError::InvalidTopicException));
+        assert_eq!(named.create("none", 0), Err(ResponseError::InvalidPartitions));
+        (0..TOPICS).for_each(|n| _ = named.create(&format!("topic-{n}"), 1).unwrap());
+        assert_eq!(named.create("more", 1), Err(ResponseError::PolicyViolation));
     }
 }

@@ -15,6 +15,7 @@ use super::names::Names;
 use super::pairs::{Asked, Pairs};
 use super::redact::Redaction;
 use super::text::host_name;
+use crate::events::enrich::LocalAddresses;
 use crate::events::flow::{self, Flow, ServiceEnd};
 
 /// Requests that wait for their response.
@@ -75,10 +76,15 @@ impl Join {
 
     /// Adds to a flow what its record's payload says, and what is known of its ends and connection.
     #[inline]
-    pub fn complete(&mut self, flow: &mut Flow, message: Option<decode::Message<'_>>) {
+    pub fn complete(
+        &mut self,
+        flow: &mut Flow,
+        message: Option<decode::Message<'_>>,
+        local: &LocalAddresses,
+    ) {
         if let Some(message) = &message {
             self.names_of(flow);
-            self.take(flow, message);
+            self.take(flow, message, local);
         } else if !self.names.is_empty() || !self.connections.is_empty() {
             self.names_of(flow);
             self.connection_of(flow);
@@ -115,12 +121,12 @@ impl Join {
         }
     }
 
-    fn take(&mut self, flow: &mut Flow, message: &decode::Message<'_>) {
+    fn take(&mut self, flow: &mut Flow, message: &decode::Message<'_>, local: &LocalAddresses) {
         let content = match message.head.proto {
             l7_protocol::HTTP1 | l7_protocol::HTTP2 | l7_protocol::WEBSOCKET => {
                 self.http(&flow.event, message)
             }
-            l7_protocol::DNS => self.dns(&flow.event, message),
+            l7_protocol::DNS => self.dns(flow, message, local),
             l7_protocol::KAFKA => Content::Kafka(self.kafka(message)),
             l7_protocol::TLS | l7_protocol::QUIC => return self.encrypted(flow, message),
             // A newer kernel object's: the flow is a packet's, with nothing beyond.
@@ -189,7 +195,8 @@ impl Join {
         }
     }
 
-    fn dns(&mut self, event: &Event, message: &decode::Message<'_>) -> Content {
+    fn dns(&mut self, flow: &Flow, message: &decode::Message<'_>, local: &LocalAddresses) -> Content {
+        let event = &flow.event;
         let dns = dns::read(message);
         let head = message.head;
         let answers = head.kind == l7_type::RESPONSE && head.flags & l7_flag::STATUS != 0 && head.status == 0;
@@ -199,7 +206,10 @@ impl Join {
             let names = dns::host_names(message);
             let ttl = Duration::from_secs(dns.ttl.into());
             for ip in &dns.ips {
-                self.names.learn(event.daddr, abi::ip_to_bytes(*ip), &names, ttl, event.time_ns);
+                // A pod goes to an IPv6 address from its own, whatever family it asked over.
+                let family = if ip.is_ipv4() { 4 } else { 6 };
+                let client = local.get(&(flow.destination.id, family)).copied().unwrap_or(event.daddr);
+                self.names.learn(client, abi::ip_to_bytes(*ip), &names, ttl, event.time_ns);
             }
         }
         Content::Dns(dns)

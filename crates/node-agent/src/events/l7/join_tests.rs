@@ -2,7 +2,7 @@ use fathom_bpf::abi::{L7Head, l7_text_flag, trigger};
 
 use super::super::testing::*;
 use super::*;
-use crate::events::testing::{FRONTEND, LOCAL, OUTSIDE, REMOTE, address, enricher, event, snapshot};
+use crate::events::testing::{FRONTEND, LOCAL, LOCAL6, OUTSIDE, REMOTE, address, enricher, event, snapshot};
 
 struct Rig {
     join: Join,
@@ -17,13 +17,13 @@ impl Rig {
     fn take(&mut self, written: &Written) -> Flow {
         let record = written.record();
         let mut flow = self.enricher.enrich(record.event);
-        self.join.complete(&mut flow, record.message);
+        self.join.complete(&mut flow, record.message, self.enricher.local_addresses());
         flow
     }
 
     fn packet(&mut self, event: Event) -> Flow {
         let mut flow = self.enricher.enrich(&event);
-        self.join.complete(&mut flow, None);
+        self.join.complete(&mut flow, None, self.enricher.local_addresses());
         flow
     }
 }
@@ -150,6 +150,21 @@ fn answers_name_the_addresses_of_later_flows_of_who_asked() {
     let other = Event { saddr: address(REMOTE), ..to_outside(89) };
     assert_eq!(rig.packet(other).destination_names, None, "another pod did not ask");
     assert_eq!(rig.packet(to_outside(90)).destination_names, None);
+}
+
+#[test]
+fn a_pod_that_asked_over_one_family_has_names_for_addresses_of_the_other() {
+    const OUTSIDE6: &str = "2001:db8::7";
+    let mut rig = Rig::new();
+    let std::net::IpAddr::V6(ip) = OUTSIDE6.parse().unwrap() else { panic!("IPv6") };
+    let head = L7Head { proto: 3, flags: l7_flag::STATUS | l7_flag::CODE, code: 28, ..Default::default() };
+    let ip = ip.octets();
+    let texts = [text(l7_text::DNS_NAME, "www.example.org"), (l7_text::DNS_AAAA, 0, 90, &ip[..])];
+    rig.take(&response(head, &texts));
+    let to = Event { saddr: address(LOCAL6), daddr: ip, family: 6, time_ns: 0, ..event() };
+    assert_eq!(names(&rig.packet(to).destination_names), ["www.example.org"]);
+    let other = Event { saddr: address("fd00:10:244:1::8"), ..to };
+    assert_eq!(rig.packet(other).destination_names, None, "another pod did not ask");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Which names an address was looked up by, learned from DNS answers.
 //!
 //! Kept per client: a name says what the client asked for, and no pod can give names to the addresses that
-//! another one talks to. Entries outlive their TTL by up to a minute, because connections are opened a
-//! little after the answer and reported for as long as they live.
+//! another one talks to. A client is an address; a pod of this node is, of its addresses, that of the
+//! answer's family. Entries outlive their TTL by up to a minute, because connections are opened a little
+//! after the answer and reported for as long as they live.
 
 use std::sync::Arc;
 use std::time::Duration;

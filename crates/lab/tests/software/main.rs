@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod books;
+mod grpc;
 mod http1;
 mod http1_python;
 mod http2;

@@ -157,7 +157,9 @@ static __always_inline void h2_answer(struct __sk_buff *skb, struct l7_work *w,
 		l7_text(TEXT_UPGRADE, H2_TEXT, 3, 0);
 	}
 	l7_first_response(w);
-	if (x) {
+	if (x && (flags & L7_F_RESET) && !w->index) {
+		l7_exchange_give_up(x);
+	} else if (x) {
 		l7_exchange_drop(x);
 	} else {
 		head->flags |= L7_F_UNMATCHED;
@@ -180,6 +182,12 @@ FATHOM_STEP h2_response(struct __sk_buff *skb)
 	if ((h->seen & H2_SEEN_STATUS) && h->status < 200)
 		return 0;
 	x = l7_exchange_find(w->conn, h->stream, L7_NEAR_HTTP2);
+	if (x && (x->flags & L7X_GIVEN_UP)) {
+		/* Sent before the server heard of it. */
+		if (h->end)
+			l7_exchange_drop(x);
+		return 0;
+	}
 	if (!(h->seen & H2_SEEN_STATUS)) {
 		/* Trailers of a gRPC call; of others nothing is asked. */
 		if (!x || !((x->flags & L7X_GRPC) || (h->seen & H2_SEEN_UNKNOWN)))
@@ -564,7 +572,9 @@ FATHOM_STEP h2_reset(struct __sk_buff *skb)
 	w->value = l7_be32(w, w->at);
 	w->at += 4;
 	x = l7_exchange_find(w->conn, h->stream, L7_NEAR_HTTP2);
-	if (x) {
+	if (x && (x->flags & L7X_GIVEN_UP)) {
+		l7_exchange_drop(x);
+	} else if (x) {
 		h->seen = 0;
 		h->status = 0;
 		l7_record_begin(w);

@@ -294,6 +294,32 @@ fn a_call_is_told_at_its_end_with_its_messages() {
 }
 
 #[test]
+fn every_one_of_many_messages_counts_in_one_frame_and_in_frames_of_their_own() {
+    let mut rig = Rig::new();
+    // Sizes of all kinds, and more than one step counts.
+    let messages: Vec<Vec<u8>> = (0..100).map(|n| message(&vec![7; n % 4 * (n % 7)])).collect();
+    let (all_of_them, count) = (messages.concat(), messages.len() as u32);
+    let ok = [indexed(8), plain("content-type", "application/grpc")].concat();
+    for cut in [1, 5, 17, 100, all_of_them.len() - 1] {
+        let mut talk = opened(&mut rig);
+        talk.client(frame(HEADERS, END_HEADERS, 1, &call("/pkg.Svc/Many")));
+        let asked = frame(DATA, END_STREAM, 1, &all_of_them);
+        talk.client(&asked[..cut]).client(&asked[cut..]);
+        let each: Vec<Vec<u8>> = messages.iter().map(|message| frame(DATA, 0, 1, message)).collect();
+        let trailers = frame(HEADERS, END_HEADERS | END_STREAM, 1, &plain("grpc-status", "0"));
+        talk.server([frame(HEADERS, END_HEADERS, 1, &ok), each.concat(), trailers].concat());
+        let told = talk.take();
+        assert_eq!(
+            all(&told)[1..],
+            [format!("!1 Some(200) grpc Some(0) [{count}, {count}]")],
+            "cut at {cut}"
+        );
+        assert_eq!(told[1].head.bytes, [all_of_them.len() as u64; 2]);
+        talk.close();
+    }
+}
+
+#[test]
 fn a_refused_call_is_told_by_its_trailers_alone() {
     let mut rig = Rig::new();
     let mut talk = opened(&mut rig);

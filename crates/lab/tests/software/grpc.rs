@@ -6,8 +6,8 @@ mod told;
 
 use std::net::SocketAddr;
 
-use ends::{Kind, Talk};
-use plan::Plan;
+pub use ends::{Kind, Talk};
+pub use plan::Plan;
 use told::{Told, grpc};
 
 use crate::books::Books;
@@ -39,7 +39,7 @@ fn all_calls_agree(kind: Kind) {
     let books = NODES.map(|node| Books::open(site.lab, node));
     let made = ask_all(&talk, to, |client| plan::every_kind(kind, client));
     for book in books {
-        agree(book, to, &made, &server);
+        agree(book, (kind, to), &made, &server);
     }
 }
 
@@ -76,11 +76,11 @@ fn a_stream_of_ten_thousand_messages_tells_its_running_count() {
         let page = book.close("long streams", |counts| counts.get("responses") >= due);
         page.is_complete();
         let mut calls = told::by_trace(&page);
-        for (to, made) in tos.iter().zip(&made) {
+        for (to, made) in kinds.into_iter().zip(tos).zip(&made) {
             for made in made.iter().filter(|made| is_told(made.place, &page.node)) {
                 let (plan, told) = (&made.plans[0], &made.told[0]);
                 let call = calls.remove(&plan.trace).expect("every call is told");
-                told::same(&page.node, *to, plan, told, &call);
+                told::same(&page.node, to, plan, told, &call);
                 assert_eq!(grpc(call.answered()).server_messages, LONG);
                 let counts: Vec<(u64, u32)> = call
                     .samples
@@ -132,7 +132,7 @@ fn is_told(place: &str, node: &str) -> bool {
 
 /// Client, server and flows tell of the same calls, and of no others.
 #[track_caller]
-fn agree(book: Books<'_>, to: SocketAddr, made: &[Made], server: &Server<'_>) {
+fn agree(book: Books<'_>, to: (Kind, SocketAddr), made: &[Made], server: &Server<'_>) {
     let node = book.node().to_owned();
     let here = || made.iter().filter(|made| is_told(made.place, &node));
     let due = here().map(|made| made.plans.len()).sum::<usize>() as u64;

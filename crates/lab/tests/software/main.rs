@@ -11,6 +11,7 @@ mod http1;
 mod http1_python;
 mod http2;
 mod http2_nghttp2;
+mod latency;
 mod log;
 #[allow(dead_code)] // the tests of each protocol use their own part
 mod message;

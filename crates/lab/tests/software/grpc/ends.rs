@@ -24,6 +24,14 @@ impl Kind {
             Self::Tonic => 50062,
         }
     }
+
+    /// The status its server ends a call with at the deadline that it was told of: tonic says Cancelled.
+    pub fn at_deadline(self) -> u32 {
+        match self {
+            Self::Grpcio => 4,
+            Self::Tonic => 1,
+        }
+    }
 }
 
 /// What both ends are made of.

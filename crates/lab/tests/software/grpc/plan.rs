@@ -99,7 +99,9 @@ pub fn every_kind(server: Kind, client: u32) -> Vec<Plan> {
         add("Converse", &|plan| {
             (plan.asks, plan.ask_size, plan.answers, plan.size) = (10, 20_000, 2, 17_000);
         });
-        add("Spread", &|plan| (plan.answers, plan.size) = (10_000, 0));
+        for _ in 0..2 {
+            add("Spread", &|plan| (plan.answers, plan.size) = (10_000, 0));
+        }
         add("Collect", &|plan| (plan.asks, plan.ask_size) = (many, 0));
         add("Converse", &|plan| (plan.asks, plan.answers) = (100, 20));
         for method in ["One", "Collect", "Spread", "Converse"] {

@@ -1,0 +1,183 @@
+//! Latency is true: what the flows report is what a capture of the same device reckons, from the last
+//! byte of a request's headers to the first byte of its response.
+//!
+//! The two do not look at quite the same moment. A packet to the pod meets the program before the capture,
+//! one from the pod after it: at a server's pod the flows say some 5 to 15 µs more than the capture, part of
+//! it the parsing of the request, and at a client's pod as much less. A processor that is taken away
+//! between the two adds what it was away. Nothing else may: that would be a bias.
+
+mod capture;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::Path;
+
+use capture::Capture;
+
+use crate::books::{Books, Page};
+use crate::grpc::{Kind, Plan, Talk};
+use crate::message::{Exchange, exchanges};
+use crate::nginx::{self, HTTP1};
+use crate::program::{find_python, times, word};
+use crate::site::{FAR, NEAR, PLACEMENTS, SERVER, Server, Site, site};
+use crate::support::eventually_or_say;
+
+const HTTP: u16 = 8085;
+const DNS: u16 = 53;
+
+/// Milliseconds that a server takes, and how many exchanges take so long.
+const SLEEPS: [(u32, usize); 3] = [(5, 20), (20, 10), (100, 4)];
+/// Of a server on the same node that has nothing to wait for.
+const TRIVIAL_NS: u64 = 1_000_000;
+/// What the flows may be off.
+const FAR_OFF_NS: u64 = 200_000;
+
+#[test]
+fn reported_latency_is_what_a_capture_reckons() {
+    let site = site();
+    let _slow = slow_server(&site);
+    let talk = Talk::new(&site);
+    let _calls = talk.serve(Kind::Grpcio);
+    for (place, nodes) in PLACEMENTS {
+        let captures: Vec<Capture> =
+            nodes.iter().map(|node| Capture::start(site.lab, node, observed(node))).collect();
+        let books: Vec<Books> = nodes.iter().map(|node| Books::open(site.lab, node)).collect();
+        let paths = || {
+            let each = SLEEPS.iter().flat_map(|(sleep, count)| std::iter::repeat_n(*sleep, *count));
+            each.enumerate().map(|(n, sleep)| (n + 1, sleep))
+        };
+        let urls: Vec<String> = paths().map(|(n, sleep)| url(&site, sleep, n)).collect();
+        let names: Vec<String> = paths().map(|(n, sleep)| format!("{sleep}.n{n}.test")).collect();
+        get(&site, place, &urls);
+        dig(&site, place, &names);
+        let plans: Vec<Plan> = paths().map(|(n, sleep)| call(sleep, n)).collect();
+        let to = format!("{}:{}", site.server(), Kind::Grpcio.port());
+        talk.ask(Kind::Grpcio, place, &to, &plans, 1);
+        let due = urls.len() + names.len() + plans.len();
+        for (book, capture) in books.into_iter().zip(captures) {
+            let page = book.close(place, |counts| counts.get("responses") as usize >= due);
+            page.is_complete();
+            let all = exchanges(&page.messages);
+            let of = |kept: &dyn Fn(&Exchange) -> bool| {
+                all.values().filter(|one| kept(one)).cloned().collect::<Vec<_>>()
+            };
+            let http = of(&|one| one.asked().server.port() == HTTP);
+            let dns = of(&|one| one.asked().server.port() == DNS);
+            let grpc = of(&|one| one.asked().server.port() == Kind::Grpcio.port());
+            let sleep_of = |text: &str| text.parse::<u64>().unwrap() * 1_000_000;
+            let by_path = |one: &Exchange| sleep_of(one.asked().http().url.rsplit('/').nth(1).unwrap());
+            compare(
+                &page,
+                "HTTP/1",
+                &http,
+                |one| one.asked().http().url.clone(),
+                by_path,
+                || capture.http(HTTP),
+            );
+            let by_name = |one: &Exchange| sleep_of(one.asked().dns().query.split('.').next().unwrap());
+            let name = |one: &Exchange| one.asked().dns().query.trim_end_matches('.').to_owned();
+            compare(&page, "DNS", &dns, name, by_name, || capture.dns(DNS));
+            let stream = |one: &Exchange| (one.asked().client.port(), one.asked().facts.exchange);
+            let by_trace = |one: &Exchange| {
+                let plan = plans.iter().find(|plan| plan.trace == one.asked().trace);
+                u64::from(plan.expect("a call that was made").pace_us) * 1000
+            };
+            compare(&page, "gRPC", &grpc, stream, by_trace, || capture.http2(Kind::Grpcio.port()));
+        }
+    }
+}
+
+#[test]
+fn a_trivial_exchange_on_one_node_takes_well_under_a_millisecond() {
+    let site = site();
+    let _slow = slow_server(&site);
+    let _nginx = nginx::start(site.lab, "trivial", HTTP1);
+    let talk = Talk::new(&site);
+    let _calls = talk.serve(Kind::Tonic);
+    let count = times(200);
+    let book = Books::open(site.lab, "node-a");
+    let numbers = || 1..=count;
+    let nginx = |n| format!("http://{}:{HTTP1}/small.txt?{n}", site.server());
+    get(&site, NEAR, &numbers().map(nginx).collect::<Vec<_>>());
+    get(&site, NEAR, &numbers().map(|n| url(&site, 0, n)).collect::<Vec<_>>());
+    dig(&site, NEAR, &numbers().map(|n| format!("0.n{n}.test")).collect::<Vec<_>>());
+    let plans: Vec<Plan> = numbers().map(|n| call(0, n)).collect();
+    talk.ask(Kind::Tonic, NEAR, &format!("{}:{}", site.server(), Kind::Tonic.port()), &plans, 1);
+    let page = book.close("trivial", |counts| counts.get("responses") as usize >= 4 * count);
+    page.is_complete();
+    let all = exchanges(&page.messages);
+    for port in [HTTP1, HTTP, DNS, Kind::Tonic.port()] {
+        let here = all.values().filter(|one| one.asked().server.port() == port);
+        let mut latencies: Vec<u64> = here.map(|one| one.answered().latency_ns).collect();
+        latencies.sort_unstable();
+        assert_eq!(latencies.len(), count, "port {port}");
+        assert!(latencies[count / 2] < TRIVIAL_NS, "port {port}: {latencies:?}");
+    }
+}
+
+/// Each exchange's latency is the capture's, and not less than what the server slept.
+#[track_caller]
+fn compare<K: Ord + Debug>(
+    page: &Page,
+    what: &str,
+    exchanges: &[Exchange],
+    key: impl Fn(&Exchange) -> K,
+    slept: impl Fn(&Exchange) -> u64,
+    captured: impl Fn() -> BTreeMap<K, u64>,
+) {
+    let due: usize = SLEEPS.iter().map(|(_, count)| count).sum();
+    assert_eq!(exchanges.len(), due, "{what} on {}", page.node);
+    // It is written now and then.
+    let captured = eventually_or_say(&format!("the capture of {what} on {}", page.node), || {
+        let captured = captured();
+        if captured.len() >= due { Ok(captured) } else { Err(format!("{captured:?}")) }
+    });
+    let mut off = Vec::new();
+    for exchange in exchanges {
+        let (key, told) = (key(exchange), exchange.answered().latency_ns);
+        let reckoned =
+            captured.get(&key).unwrap_or_else(|| panic!("{what}: {key:?} was not captured: {captured:?}"));
+        assert!(told >= slept(exchange), "{what} on {}: {key:?}: {told} ns", page.node);
+        off.push((told as i64 - *reckoned as i64, key));
+    }
+    off.sort();
+    let (least, most) = (&off[0], &off[due - 1]);
+    let far_off = |off: i64| off.unsigned_abs() > FAR_OFF_NS;
+    assert!(!far_off(least.0) && !far_off(most.0), "{what} on {}: off by {least:?} to {most:?}", page.node);
+}
+
+fn observed(node: &str) -> &'static str {
+    if node == "node-a" { SERVER } else { FAR }
+}
+
+#[track_caller]
+fn slow_server(site: &Site) -> Server<'_> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/software/latency/slow.py");
+    let line = [script.display().to_string(), HTTP.to_string(), DNS.to_string()];
+    let line: Vec<&str> = line.iter().map(String::as_str).collect();
+    site.serve("slow", &find_python(), &line, HTTP)
+}
+
+fn url(site: &Site, sleep: u32, number: usize) -> String {
+    format!("http://{}:{HTTP}/{sleep}/{number}", site.server())
+}
+
+fn call(sleep: u32, number: usize) -> Plan {
+    let mut plan = Plan::new("One", 1, number);
+    plan.pace_us = sleep * 1000;
+    plan
+}
+
+/// One connection, one request after the other.
+#[track_caller]
+fn get(site: &Site, place: &str, urls: &[String]) {
+    let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+    site.run(place, &[&[word("curl").as_str(), "--silent", "--show-error"], &urls[..]].concat());
+}
+
+#[track_caller]
+fn dig(site: &Site, place: &str, names: &[String]) {
+    let server = format!("@{}", site.server());
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    site.run(place, &[&[word("dig").as_str(), &server, "+tries=1"], &names[..]].concat());
+}

@@ -1,10 +1,12 @@
 //! Latency is true: what the flows report is what a capture of the same device reckons, from the last
 //! byte of a request's headers to the first byte of its response.
 //!
-//! The two do not look at quite the same moment. A packet to the pod meets the program before the capture,
-//! one from the pod after it: at a server's pod the flows say some 5 to 15 µs more than the capture, part of
-//! it the parsing of the request, and at a client's pod as much less. A processor that is taken away
-//! between the two adds what it was away. Nothing else may: that would be a bias.
+//! The two do not look at quite the same moment. A packet to a pod meets the program 2 µs before the capture,
+//! one from a pod 10 to 20 µs after it. So at a server's pod the flows say a little more, at a client's a
+//! little less, and never the other way round: that is so for each single exchange. A processor that is
+//! taken away between the two moments, by an interrupt or the machine's host, adds the time it was away: on
+//! a machine of two busy virtual processors some 0.2 ms once in several hundred exchanges, once 4 ms. Nothing
+//! in between sleeps or queues. Hence nine of ten must be within the limit, in each protocol and place.
 
 mod capture;
 
@@ -30,7 +32,7 @@ const SLEEPS: [(u32, usize); 3] = [(5, 20), (20, 10), (100, 4)];
 /// Of a server on the same node that has nothing to wait for.
 const TRIVIAL_NS: u64 = 1_000_000;
 /// What the flows may be off.
-const FAR_OFF_NS: u64 = 200_000;
+const NEAR_NS: u64 = 200_000;
 
 #[test]
 fn reported_latency_is_what_a_capture_reckons() {
@@ -141,9 +143,16 @@ fn compare<K: Ord + Debug>(
         off.push((told as i64 - *reckoned as i64, key));
     }
     off.sort();
+    let what = format!("{what} on {}", page.node);
     let (least, most) = (&off[0], &off[due - 1]);
-    let far_off = |off: i64| off.unsigned_abs() > FAR_OFF_NS;
-    assert!(!far_off(least.0) && !far_off(most.0), "{what} on {}: off by {least:?} to {most:?}", page.node);
+    println!("{what}: off by {} ns; from {least:?} to {most:?}", off[due / 2].0);
+    if observed(&page.node) == SERVER {
+        assert!(least.0 >= 0, "{what}: less than between the packets: {least:?}");
+    } else {
+        assert!(most.0 <= 0, "{what}: more than between the packets: {most:?}");
+    }
+    let near = off.iter().filter(|(off, _)| off.unsigned_abs() <= NEAR_NS).count();
+    assert!(near * 10 >= due * 9, "{what}: {near} of {due} are near: {off:?}");
 }
 
 fn observed(node: &str) -> &'static str {

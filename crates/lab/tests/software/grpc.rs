@@ -37,7 +37,7 @@ fn all_calls_agree(kind: Kind) {
     let server = talk.serve(kind);
     let to = SocketAddr::new(site.server(), kind.port());
     let books = NODES.map(|node| Books::open(site.lab, node));
-    let made = ask_all(&talk, to, |client| plan::every_kind(kind, client));
+    let made = ask_all(&talk, to, |from, client| plan::every_kind(from, kind, client));
     for book in books {
         agree(book, (kind, to), &made, &server);
     }
@@ -65,7 +65,7 @@ fn a_stream_of_ten_thousand_messages_tells_its_running_count() {
         let (talk, long) = (&talk, &long);
         let asking = [0, 1].map(|n| {
             let to = tos[n];
-            scope.spawn(move || ask_all(talk, to, |client| long(client + 16 * n as u32)))
+            scope.spawn(move || ask_all(talk, to, |_, client| long(client + 16 * n as u32)))
         });
         asking.map(|thread| thread.join().unwrap())
     });
@@ -111,12 +111,12 @@ struct Made {
 }
 
 /// Every client makes the calls planned for its number.
-fn ask_all(talk: &Talk<'_>, to: SocketAddr, plans: impl Fn(u32) -> Vec<Plan> + Sync) -> Vec<Made> {
+fn ask_all(talk: &Talk<'_>, to: SocketAddr, plans: impl Fn(Kind, u32) -> Vec<Plan> + Sync) -> Vec<Made> {
     let (plans, to) = (&plans, &to.to_string());
     std::thread::scope(|scope| {
         let ask = |(client, (kind, place)): (u32, (Kind, &'static str))| {
             scope.spawn(move || {
-                let plans = plans(client);
+                let plans = plans(kind, client);
                 let told = talk.ask(kind, place, to, &plans, TOGETHER);
                 Made { place, plans, told }
             })
@@ -149,25 +149,33 @@ fn agree(book: Books<'_>, to: (Kind, SocketAddr), made: &[Made], server: &Server
         }
     }
     assert!(calls.is_empty(), "{node}: told and not called: {calls:?}");
-    eventually("the server to tell of its calls", || {
-        let heard = Told::all(&server.process.output());
-        heard.len() >= served(made).len()
-    });
-    let mut served = served(made);
-    served.sort();
-    let mut heard = Told::all(&server.process.output());
-    // Of a call that its client gave up a server knows no more than that.
-    heard.iter_mut().for_each(|told| told.status = if told.status == 4 { 1 } else { told.status });
-    heard.sort();
-    assert_eq!(heard, served, "what the server tells, and the clients");
+    let served = served(made);
+    let heard = || -> Vec<Told> {
+        let deadline = |told: &Told| {
+            made.iter()
+                .flat_map(|made| &made.plans)
+                .any(|plan| plan.trace == told.trace && plan.deadline_ms > 0)
+        };
+        let all = Told::all(&server.process.output()).into_iter();
+        all.map(|told| if deadline(&told) { given_up(told) } else { told }).collect()
+    };
+    eventually("the server to tell of its calls", || heard().len() >= served.len());
+    assert_eq!(heard(), served, "what the server tells, and the clients");
 }
 
-/// What a server should tell by what its clients told.
+/// What a server should tell by what its clients told, in the order of their traces.
 fn served(made: &[Made]) -> Vec<Told> {
     let calls = made.iter().flat_map(|made| made.plans.iter().zip(&made.told));
-    let served = calls.filter(|(plan, _)| !plan.is_unserved()).map(|(_, told)| {
-        let status = if told.status == 4 { 1 } else { told.status };
-        Told { status, ..told.clone() }
-    });
-    served.collect()
+    let served = calls
+        .filter(|(plan, _)| !plan.is_unserved())
+        .map(|(plan, told)| if plan.deadline_ms > 0 { given_up(told.clone()) } else { told.clone() });
+    let mut served: Vec<Told> = served.collect();
+    served.sort();
+    served
+}
+
+/// Of a call that a deadline ended, the server knows no reason and the client not all that was sent.
+fn given_up(told: Told) -> Told {
+    let (messages, bytes) = ([told.messages[0], 0], [told.bytes[0], 0]);
+    Told { status: 0, messages, bytes, ..told }
 }

@@ -56,10 +56,10 @@ impl Plan {
     }
 }
 
-/// Calls of every kind to a server. `client` tells clients apart.
-pub fn every_kind(server: Kind, client: u32) -> Vec<Plan> {
-    // Of a client that puts each message into a frame of its own, tonic's server bears no more.
-    let many = if server == Kind::Tonic { 1_000 } else { 10_000 };
+/// Calls of every kind from a kind of client to a kind of server. `client` tells clients apart.
+pub fn every_kind(from: Kind, to: Kind, client: u32) -> Vec<Plan> {
+    // grpcio puts each message into a frame of its own, and tonic bears no more of these at once.
+    let many = |from, to| if (from, to) == (Kind::Grpcio, Kind::Tonic) { 1_000 } else { 10_000 };
     let mut plans = Vec::new();
     let mut add = |method: &str, change: &dyn Fn(&mut Plan)| {
         let mut plan = Plan::new(method, client, plans.len() + 1);
@@ -89,8 +89,8 @@ pub fn every_kind(server: Kind, client: u32) -> Vec<Plan> {
             add("Converse", &|plan| {
                 (plan.asks, plan.answers, plan.wait, plan.cancel) = (3, 2, true, true);
             });
-            add("One", &|plan| (plan.wait, plan.deadline_ms) = (true, 150));
-            add("Spread", &|plan| (plan.answers, plan.wait, plan.deadline_ms) = (2, true, 150));
+            add("One", &|plan| (plan.wait, plan.deadline_ms) = (true, 600));
+            add("Spread", &|plan| (plan.answers, plan.wait, plan.deadline_ms) = (2, true, 600));
         }
         // Messages over many frames, and many messages in one.
         add("One", &|plan| (plan.ask_size, plan.size) = (300_000, 1_000_000));
@@ -100,9 +100,9 @@ pub fn every_kind(server: Kind, client: u32) -> Vec<Plan> {
             (plan.asks, plan.ask_size, plan.answers, plan.size) = (10, 20_000, 2, 17_000);
         });
         for _ in 0..2 {
-            add("Spread", &|plan| (plan.answers, plan.size) = (10_000, 0));
+            add("Spread", &|plan| (plan.answers, plan.size) = (many(to, from), 0));
         }
-        add("Collect", &|plan| (plan.asks, plan.ask_size) = (many, 0));
+        add("Collect", &|plan| (plan.asks, plan.ask_size) = (many(from, to), 0));
         add("Converse", &|plan| (plan.asks, plan.answers) = (100, 20));
         for method in ["One", "Collect", "Spread", "Converse"] {
             add(method, &|plan| {

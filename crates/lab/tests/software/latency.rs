@@ -50,7 +50,7 @@ fn reported_latency_is_what_a_capture_reckons() {
         };
         let urls: Vec<String> = paths().map(|(n, sleep)| url(&site, sleep, n)).collect();
         let names: Vec<String> = paths().map(|(n, sleep)| format!("{sleep}.n{n}.test")).collect();
-        get(&site, place, "--http1.1", &urls);
+        get(&site, place, &urls);
         dig(&site, place, &names);
         let plans: Vec<Plan> = paths().map(|(n, sleep)| call(sleep, n)).collect();
         let to = format!("{}:{}", site.server(), Kind::Grpcio.port());
@@ -93,11 +93,13 @@ fn reported_latency_is_what_a_capture_reckons() {
 fn a_trivial_exchange_on_one_node_takes_well_under_a_millisecond() {
     let site = site();
     let count = times(200);
-    for (port, option) in [(HTTP1, "--http1.1"), (HTTP2, "--http2-prior-knowledge")] {
+    for port in [HTTP1, HTTP2] {
         let _nginx = nginx::start(site.lab, &format!("trivial-{port}"), port);
-        let url = |n| format!("http://{}:{port}/small.txt?{n}", site.server());
-        let urls: Vec<String> = (0..count).map(url).collect();
-        half_are_trivial(&site, port, count, || get(&site, NEAR, option, &urls));
+        let url = format!("http://{}:{port}/small.txt", site.server());
+        let (protocol, count_word) =
+            (if port == HTTP1 { "--h1" } else { "--no-tls-proto=h2c" }, count.to_string());
+        let h2load = [&word("h2load"), protocol, "-n", &count_word, "-c1", "-m1", &url];
+        half_are_trivial(&site, port, count, || _ = site.run(NEAR, &h2load));
     }
     let line = ["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root"];
     let zone = ["--pid-file=", "--address=/test/192.0.2.1"];
@@ -183,9 +185,9 @@ fn call(sleep: u32, number: usize) -> Plan {
 
 /// One connection, one request after the other.
 #[track_caller]
-fn get(site: &Site, place: &str, option: &str, urls: &[String]) {
+fn get(site: &Site, place: &str, urls: &[String]) {
     let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
-    site.run(place, &[&[word("curl").as_str(), "--silent", "--show-error", option], &urls[..]].concat());
+    site.run(place, &[&[word("curl").as_str(), "--silent", "--show-error"], &urls[..]].concat());
 }
 
 #[track_caller]

@@ -84,9 +84,11 @@ static __always_inline struct l7_exchange *l7_exchange_find(__u64 conn, __u32 id
 	return NULL;
 }
 
+#define L7_GIVEN_UP 1 /* request_ns of one that its client gave up */
+
 /*
  * The request's place in a bucket: that of one with the same name, else a free one,
- * else with `oldest` that of the oldest. Its name is in it before anybody else looks.
+ * else that of one given up, else with `oldest` that of the oldest. Its name is in it before anybody else looks.
  */
 static __always_inline struct l7_exchange *l7_exchange_place(struct l7_bucket *bucket, __u64 conn,
 							     __u32 id, __u64 now, __u32 oldest)
@@ -107,7 +109,7 @@ static __always_inline struct l7_exchange *l7_exchange_place(struct l7_bucket *b
 			best = i;
 		}
 	}
-	if (age && !oldest) {
+	if (age > L7_GIVEN_UP && !oldest) {
 		bpf_spin_unlock(&bucket->lock);
 		return NULL;
 	}
@@ -118,7 +120,7 @@ static __always_inline struct l7_exchange *l7_exchange_place(struct l7_bucket *b
 	x->id = id;
 	x->request_ns = now;
 	bpf_spin_unlock(&bucket->lock);
-	if (age && found)
+	if (age > L7_GIVEN_UP && found)
 		ledger_count(LEDGER_L7_UNTRACKED);
 	return x;
 }
@@ -164,6 +166,16 @@ static __always_inline struct l7_exchange *l7_exchange_add(__u64 conn, __u32 id,
 static __always_inline void l7_exchange_drop(struct l7_exchange *x)
 {
 	*(volatile __u64 *)&x->conn = 0;
+}
+
+/*
+ * Told as over by its client's word, while the server may be answering: what it
+ * says of it is not told. The place is as good as free.
+ */
+static __always_inline void l7_exchange_give_up(struct l7_exchange *x)
+{
+	x->request_ns = L7_GIVEN_UP;
+	x->flags = L7X_GIVEN_UP;
 }
 
 /* From the request's last byte to now; 0 means unknown, so that it is at least 1. */

@@ -50,7 +50,8 @@
 
 #define H2_FRAME_HEADER 9
 
-#define GRPC_PREFIX 5 /* compressed flag and length of a message */
+#define GRPC_PREFIX  5  /* compressed flag and length of a message */
+#define GRPC_AT_ONCE 16 /* messages per step */
 
 /* The exchange as the record has it. */
 static __always_inline void h2_describe(struct l7_work *w, const struct l7_exchange *x)
@@ -158,7 +159,9 @@ static __always_inline void h2_answer(struct __sk_buff *skb, struct l7_work *w,
 		l7_text(TEXT_UPGRADE, H2_TEXT, 3, 0);
 	}
 	l7_first_response(w);
-	if (x) {
+	if (x && (flags & L7_F_RESET) && !w->index) {
+		l7_exchange_give_up(x);
+	} else if (x) {
 		l7_exchange_drop(x);
 	} else {
 		head->flags |= L7_F_UNMATCHED;
@@ -181,6 +184,12 @@ FATHOM_STEP h2_response(struct __sk_buff *skb)
 	if ((h->seen & H2_SEEN_STATUS) && h->status < 200)
 		return 0;
 	x = l7_exchange_find(w->conn, h->stream, L7_NEAR_HTTP2);
+	if (x && (x->flags & L7X_GIVEN_UP)) {
+		/* Sent before the server heard of it. */
+		if (h->end)
+			l7_exchange_drop(x);
+		return 0;
+	}
 	if (!(h->seen & H2_SEEN_STATUS)) {
 		/* Trailers of a gRPC call; of others nothing is asked. */
 		if (!x || !((x->flags & L7X_GRPC) || (h->seen & H2_SEEN_UNKNOWN)))
@@ -363,7 +372,10 @@ FATHOM_STEP h2_data_end(struct __sk_buff *skb)
 	return L7_NEXT;
 }
 
-/* Bytes of a DATA frame: all of it at once, or up to the end of a gRPC message. */
+/*
+ * Bytes of a DATA frame: all of it at once, or of a call as many messages as are
+ * counted in one step: thousands of them go into one packet.
+ */
 FATHOM_STEP h2_data(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
@@ -388,33 +400,39 @@ FATHOM_STEP h2_data(struct __sk_buff *skb)
 	}
 	if (!h->frame)
 		return h2_data_end(skb);
-	got = x->got[i];
-	if (x->left[i]) {
+	for (__u32 n = 0; n < GRPC_AT_ONCE; n++) {
 		bytes = x->left[i] < h->frame ? x->left[i] : h->frame;
-		x->left[i] -= bytes;
-		x->bytes[i] += bytes;
-		h->frame -= bytes;
-		l7_skip(w, bytes);
-	} else if (!l7_left(w)) {
-		return L7_MORE;
-	} else if (!got && h2_avail(w) >= GRPC_PREFIX) {
+		if (bytes) {
+			x->left[i] -= bytes;
+			x->bytes[i] += bytes;
+			h->frame -= bytes;
+			l7_skip(w, bytes);
+		}
+		if (x->left[i] || x->got[i] || h2_avail(w) < GRPC_PREFIX)
+			break;
 		x->left[i] = l7_be32(w, w->at + 1);
 		x->messages[i] += 1;
 		x->bytes[i] += GRPC_PREFIX;
 		h2_use(w, GRPC_PREFIX);
-	} else {
-		/* A prefix in pieces. */
-		x->part[i] = got ? x->part[i] << 8 | l7_byte(w, w->at) : 0;
-		got += 1;
-		x->bytes[i] += 1;
-		if (got == GRPC_PREFIX) {
-			got = 0;
-			x->left[i] = x->part[i];
-			x->messages[i] += 1;
-		}
-		x->got[i] = got;
-		h2_use(w, 1);
 	}
+	if (!h->frame)
+		return h2_data_end(skb);
+	if (!l7_left(w))
+		return L7_MORE;
+	got = x->got[i];
+	if (x->left[i] || (!got && h2_avail(w) >= GRPC_PREFIX))
+		return L7_NEXT;
+	/* A prefix in pieces. */
+	x->part[i] = got ? x->part[i] << 8 | l7_byte(w, w->at) : 0;
+	got += 1;
+	x->bytes[i] += 1;
+	if (got == GRPC_PREFIX) {
+		got = 0;
+		x->left[i] = x->part[i];
+		x->messages[i] += 1;
+	}
+	x->got[i] = got;
+	h2_use(w, 1);
 	return h->frame ? L7_NEXT : h2_data_end(skb);
 }
 
@@ -545,6 +563,11 @@ FATHOM_STEP h2_frame(struct __sk_buff *skb)
 	h->flags = flags;
 	h->frame = len;
 	h->pad_len = 0;
+	if (type == H2_TYPE_DATA && !(flags & H2_FLAG_PADDED)) {
+		/* At once: small ones are many. */
+		w->d.state = H2_DATA;
+		return h2_data(skb);
+	}
 	w->d.state = H2_HEAD;
 	return len ? L7_NEXT : h2_head(skb);
 }
@@ -565,7 +588,9 @@ FATHOM_STEP h2_reset(struct __sk_buff *skb)
 	w->value = l7_be32(w, w->at);
 	w->at += 4;
 	x = l7_exchange_find(w->conn, h->stream, L7_NEAR_HTTP2);
-	if (x) {
+	if (x && (x->flags & L7X_GIVEN_UP)) {
+		l7_exchange_drop(x);
+	} else if (x) {
 		h->seen = 0;
 		h->status = 0;
 		l7_record_begin(w);
@@ -587,7 +612,7 @@ FATHOM_STEP h2_unended(struct __sk_buff *skb, __u32 id)
 		return 0;
 	bucket = l7_bucket_near(w->conn, id, L7_NEAR_HTTP2);
 	x = bucket ? l7_exchange_in(bucket, w->conn, id) : NULL;
-	if (!x)
+	if (!x || (x->flags & L7X_GIVEN_UP))
 		return 0;
 	l7_record_begin(w);
 	h2_answer(skb, w, x, L7_F_ENDED);

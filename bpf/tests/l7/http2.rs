@@ -316,6 +316,32 @@ fn streams_whose_connection_ends_are_told_of() {
 }
 
 #[test]
+fn every_one_of_many_messages_counts_in_one_frame_and_in_frames_of_their_own() {
+    let mut rig = Rig::new();
+    // Sizes of all kinds, and more than one step counts.
+    let messages: Vec<Vec<u8>> = (0..100).map(|n| message(&vec![7; n % 4 * (n % 7)])).collect();
+    let (all_of_them, count) = (messages.concat(), messages.len() as u32);
+    let ok = [indexed(8), plain("content-type", "application/grpc")].concat();
+    for cut in [1, 5, 17, 100, all_of_them.len() - 1] {
+        let mut talk = opened(&mut rig);
+        talk.client(frame(HEADERS, END_HEADERS, 1, &call("/pkg.Svc/Many")));
+        let asked = frame(DATA, END_STREAM, 1, &all_of_them);
+        talk.client(&asked[..cut]).client(&asked[cut..]);
+        let each: Vec<Vec<u8>> = messages.iter().map(|message| frame(DATA, 0, 1, message)).collect();
+        let trailers = frame(HEADERS, END_HEADERS | END_STREAM, 1, &plain("grpc-status", "0"));
+        talk.server([frame(HEADERS, END_HEADERS, 1, &ok), each.concat(), trailers].concat());
+        let told = talk.take();
+        assert_eq!(
+            all(&told)[1..],
+            [format!("!1 Some(200) grpc Some(0) [{count}, {count}]")],
+            "cut at {cut}"
+        );
+        assert_eq!(told[1].head.bytes, [all_of_them.len() as u64; 2]);
+        talk.close();
+    }
+}
+
+#[test]
 fn a_refused_call_is_told_by_its_trailers_alone() {
     let mut rig = Rig::new();
     let mut talk = opened(&mut rig);
@@ -336,6 +362,44 @@ fn a_refused_call_is_told_by_its_trailers_alone() {
     );
     // Though it is the client that said so, it is the response that is told of.
     assert_eq!((told[3].event.sport(), told[3].event.source()), (8080, told[1].event.source()));
+}
+
+#[test]
+fn what_a_server_says_of_a_stream_that_its_client_gave_up_is_not_told() {
+    let mut rig = Rig::new();
+    let mut talk = opened(&mut rig);
+    let give_up = |stream| frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]);
+    let begun = [indexed(8), plain("content-type", "application/grpc")].concat();
+    let trailers = [begun.clone(), plain("grpc-status", "4")].concat();
+    // Each way a server may be answering; the client's word came first.
+    let late: [&[Vec<u8>]; 4] = [
+        &[frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers)],
+        &[
+            frame(HEADERS, END_HEADERS, 3, &begun),
+            frame(DATA, 0, 3, &message(b"late")),
+            frame(HEADERS, END_HEADERS | END_STREAM, 3, &plain("grpc-status", "0")),
+        ],
+        &[frame(RST_STREAM, 0, 5, &[0, 0, 0, 8])],
+        &[frame(HEADERS, END_HEADERS, 7, &indexed(13))],
+    ];
+    for (stream, late) in (1..).step_by(2).zip(late) {
+        let request = if stream == 7 { get("/page") } else { call("/pkg.Svc/Slow") };
+        talk.client(frame(HEADERS, END_HEADERS, stream, &request)).client(give_up(stream));
+        for late in late {
+            talk.server(late.clone());
+        }
+        // A frame of the client's that follows its own word.
+        talk.client(frame(DATA, 0, stream, &message(b"later")));
+        let told = all(&talk.take());
+        assert_eq!(told.len(), 2, "stream {stream}: {told:?}");
+        assert!(told[1].starts_with(&format!("!{stream} None")), "{told:?}");
+    }
+    // The next one on the connection is read as ever.
+    talk.client(frame(HEADERS, END_HEADERS, 9, &call("/pkg.Svc/Do")));
+    talk.server(frame(HEADERS, END_HEADERS | END_STREAM, 9, &trailers));
+    assert_eq!(all(&talk.take())[1..], ["!9 Some(200) grpc Some(4) [0, 0]"]);
+    let counted = |stage| talk.counted(stage);
+    assert_eq!((counted(LedgerStage::L7Unmatched), counted(LedgerStage::L7Untracked)), (0, 0));
 }
 
 #[test]

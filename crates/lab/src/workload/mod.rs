@@ -8,6 +8,7 @@ mod grpc;
 mod http;
 mod kafka;
 mod relay;
+mod talk;
 mod tcp;
 mod udp;
 
@@ -46,6 +47,10 @@ pub enum Workload {
     GrpcServer(grpc::ServerArgs),
     /// watches a match and asks for its score again and again, over one connection
     GrpcClient(grpc::ClientArgs),
+    /// gRPC server for calls of every kind
+    TalkServer(talk::ServerArgs),
+    /// makes the gRPC calls that a file tells, and ends
+    TalkClient(talk::ClientArgs),
     /// a Kafka broker of one node, with topics in memory
     KafkaBroker(kafka::BrokerArgs),
     /// sends messages to a Kafka topic
@@ -102,6 +107,8 @@ pub fn run(workload: Workload) -> Result<()> {
         Workload::DnsServer(args) => dns_server::serve(args),
         Workload::GrpcServer(args) => grpc::serve(args),
         Workload::GrpcClient(args) => grpc::ask(args),
+        Workload::TalkServer(args) => talk::serve(args),
+        Workload::TalkClient(args) => talk::ask(args),
         Workload::KafkaBroker(args) => kafka::serve(args),
         Workload::KafkaProducer(args) => kafka::produce(args),
         Workload::KafkaConsumer(args) => kafka::consume(args),

@@ -10,11 +10,13 @@ mod broker;
 mod dig;
 mod dns;
 mod dnsmasq;
+mod grpc;
 mod http1;
 mod http1_python;
 mod http2;
 mod http2_nghttp2;
 mod kafka;
+mod latency;
 mod log;
 #[allow(dead_code)] // the tests of each protocol use their own part
 mod message;

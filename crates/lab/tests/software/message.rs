@@ -18,6 +18,8 @@ pub struct Message {
     pub client: SocketAddr,
     pub server: SocketAddr,
     pub latency_ns: u64,
+    /// Hex; empty when there is none.
+    pub trace: String,
     pub record: Record,
     pub facts: L7Facts,
 }
@@ -37,6 +39,7 @@ impl Message {
         let (source, destination) = (at(&ip.source, from), at(&ip.destination, to));
         let reply = flow.is_reply.expect("a message's direction is known");
         let (client, server) = if reply { (destination, source) } else { (source, destination) };
+        let trace = flow.trace_context.as_ref().and_then(|trace| trace.parent.as_ref());
         let facts = facts::of(flow).and_then(|facts| facts.l7).expect("facts were asked for");
         Some(Self {
             kind: l7.r#type(),
@@ -44,6 +47,7 @@ impl Message {
             client,
             server,
             latency_ns: l7.latency_ns,
+            trace: trace.map(|parent| parent.trace_id.clone()).unwrap_or_default(),
             record: l7.record.clone().expect("a message has a record"),
             facts,
         })

@@ -92,11 +92,32 @@ static __noinline int l7_stopped(struct __sk_buff *skb, int got, __u32 draft)
 	return 1;
 }
 
+/* Goes on after a parser: to an early segment, or to the connection's end. */
+static __always_inline int l7_after(struct __sk_buff *skb, struct l7_work *w, struct l7_conn *conn,
+				    int got, __u32 draft)
+{
+	if (got == L7_GOTO) {
+		w->rounds = 0;
+		l7_parse(skb, w->conn_proto);
+		got = L7_OVER;
+	}
+	if (l7_stopped(skb, got, draft) && l7_put_back(w, conn))
+		l7_segment_end(skb, w, conn);
+	return TC_ACT_UNSPEC;
+}
+
+/* The same in a program of its own, which has to find the connection again. */
+static __always_inline int l7_go_on(struct __sk_buff *skb, struct l7_work *w, int got, __u32 draft)
+{
+	return l7_after(skb, w, l7_conn_of(w), got, draft);
+}
+
 SEC("tc")
 int l7_tcp(struct __sk_buff *skb)
 {
 	struct l7_work *w = l7_scratch();
 	struct l7_conn *conn;
+	int got;
 
 	if (!w)
 		return TC_ACT_UNSPEC;
@@ -126,25 +147,13 @@ int l7_tcp(struct __sk_buff *skb)
 			return TC_ACT_UNSPEC;
 		}
 	}
-	if (l7_segment(skb, w, conn, &conn->dir[w->index & 1]) != L7_OVER)
-		l7_segment_end(skb, w, conn);
-	return TC_ACT_UNSPEC;
-}
-
-/* Goes on after a parser: to an early segment, or to the connection's end. */
-static __always_inline int l7_go_on(struct __sk_buff *skb, struct l7_work *w, int got, __u32 draft)
-{
-	struct l7_conn *conn;
-
-	if (got == L7_GOTO) {
-		w->rounds = 0;
-		l7_parse(skb, w->conn_proto);
-		got = L7_OVER;
+	got = l7_segment(skb, w, conn, &conn->dir[w->index & 1]);
+	/* Most segments of most connections: a tail call would cost them a tenth of all. */
+	if (got == L7_HERE) {
+		got = L7_RUN(skb, h1_step, L7_PROG_HTTP1);
+		return l7_after(skb, w, conn, got, w->d.state == H1_HEADERS);
 	}
-	if (!l7_stopped(skb, got, draft))
-		return TC_ACT_UNSPEC;
-	conn = l7_put_back(w);
-	if (conn)
+	if (got != L7_OVER)
 		l7_segment_end(skb, w, conn);
 	return TC_ACT_UNSPEC;
 }

@@ -252,7 +252,10 @@ static __always_inline int l7_detect_turned(struct l7_work *w, struct l7_conn *c
 	return got == L7_MORE ? L7_MORE : L7_LOST;
 }
 
-/* Parses the segment whose turn it is. Comes back when there is no parser to go on. */
+/*
+ * Parses the segment whose turn it is. Comes back when there is no parser to go on,
+ * or with L7_HERE when the caller has it.
+ */
 static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
 				      struct l7_conn *conn, struct l7_dir *d)
 {
@@ -304,20 +307,20 @@ static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
 		w->conn_proto = w->found;
 	}
 	w->d.carry = 0;
+	if (w->conn_proto == L7_HTTP1)
+		return L7_HERE;
 	l7_parse(skb, w->conn_proto);
 	return L7_DONE;
 }
 
-/* After a parser: what it knows of the direction goes back. NULL = the connection is gone. */
-static __always_inline struct l7_conn *l7_put_back(struct l7_work *w)
+/* After a parser: what it knows of the direction goes back. 0 = the connection is gone. */
+static __always_inline int l7_put_back(struct l7_work *w, struct l7_conn *conn)
 {
-	struct l7_conn *conn = l7_conn_of(w);
-
 	/* Another's by now: the ports were used again. */
 	if (!conn || conn->id != w->conn) {
 		if (w->source == L7_FROM_EARLY)
 			l7_unstow(w->slot);
-		return NULL;
+		return 0;
 	}
 	if (w->d.flags & L7D_LOST)
 		l7_gap(conn);
@@ -329,7 +332,7 @@ static __always_inline struct l7_conn *l7_put_back(struct l7_work *w)
 		conn->asked = w->asked;
 	if (w->local_changed)
 		conn->local = w->local;
-	return conn;
+	return 1;
 }
 
 /* The connection ends with this packet: what it still has to tell, then its state goes. */

@@ -102,7 +102,7 @@ FATHOM_STEP ws_close(struct __sk_buff *skb, __u32 header, __u32 len)
 	l7_skip(w, header + len);
 	if (!conn->dir[!w->index].ws.closed)
 		return L7_NEXT;
-	l7_put_back(w);
+	l7_put_back(w, l7_conn_of(w));
 	ws_sample(skb, 0);
 	return L7_OVER;
 }
@@ -114,7 +114,7 @@ FATHOM_STEP ws_malformed(struct __sk_buff *skb)
 
 	if (!w)
 		return 0;
-	l7_put_back(w);
+	l7_put_back(w, l7_conn_of(w));
 	return ws_sample(skb, L7_F_MALFORMED);
 }
 
@@ -164,7 +164,7 @@ FATHOM_STEP ws_step(struct __sk_buff *skb)
 	w->d.ws.frames += 1;
 	w->d.ws.bytes += len;
 	if (ws_due(w)) {
-		l7_put_back(w);
+		l7_put_back(w, l7_conn_of(w));
 		ws_sample(skb, 0);
 	}
 	return L7_NEXT;

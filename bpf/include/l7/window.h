@@ -36,6 +36,7 @@
 #define L7_LOST 3 /* this isn't the protocol, or not its valid form */
 #define L7_OVER 4 /* from here on nothing is read */
 #define L7_GOTO 5 /* another parser goes on: conn->proto has changed */
+#define L7_HERE 6 /* HTTP/1 goes on in the same program */
 
 static __always_inline __u8 l7_byte(const struct l7_work *w, __u32 at)
 {

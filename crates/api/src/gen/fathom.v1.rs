@@ -74,7 +74,7 @@ pub struct L7Facts {
     /// The connection was joined after its beginning.
     #[prost(bool, tag = "10")]
     pub joined: bool,
-    /// The exchange ended with its connection, without a response.
+    /// The exchange ended with its connection, without a response or in the middle of it.
     #[prost(bool, tag = "11")]
     pub ended: bool,
     /// HTTP: after this message the connection speaks another protocol ("websocket", "h2c", "tunnel").

@@ -6,7 +6,7 @@ use std::thread;
 use fathom_api::flow::{L7FlowType, LostEventSource};
 use fathom_lab::Source;
 
-use crate::books::{Books, Page};
+use crate::books::{Books, Page, TROUBLES};
 use crate::http1::{PATHS, wrk};
 use crate::http2::{CONNECTIONS, h2load};
 use crate::log::{self, Log};
@@ -113,14 +113,7 @@ fn is_balanced(site: &Site, page: &Page) {
         page.node,
         page.counts
     );
-    for trouble in [
-        "connections_evicted",
-        "connections_malformed",
-        "requests_evicted",
-        "responses_unmatched",
-        "gaps",
-        "fields_unknown",
-    ] {
+    for trouble in TROUBLES {
         assert_eq!(count(trouble), 0, "{trouble} on {}: {:?}", page.node, page.counts);
     }
     // Records of packets are among them.

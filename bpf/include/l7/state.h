@@ -31,11 +31,12 @@
 #define L7_PROG_WS    7
 #define L7_PROGRAMS   8
 
-#define L7_WINDOW 4096  /* bytes of the stream that a parser sees at once */
-#define L7_LOAD   1536  /* of these, loaded at once */
-#define L7_CARRY  1024  /* bytes of a cut unit that are kept for the next packet */
-#define L7_HELD   4     /* early segments kept per direction */
-#define L7_EARLY  65536 /* bytes of one: what offloads make at most */
+#define L7_WINDOW    4096 /* bytes of the stream that a parser sees at once */
+#define L7_LOAD      1536 /* of these, loaded at once */
+#define L7_LOAD_HEAD 512
+#define L7_CARRY     1024  /* bytes of a cut unit that are kept for the next packet */
+#define L7_HELD      4     /* early segments kept per direction */
+#define L7_EARLY     65536 /* bytes of one: what offloads make at most */
 
 #define L7_SKIP_ALL (~0ULL) /* until the connection ends */
 

@@ -83,7 +83,12 @@ FATHOM_STEP l7_load(struct __sk_buff *skb)
 		/* Evicted: what was cut can't be put together again. */
 		return 0;
 	}
-	size = w->len > L7_LOAD ? L7_LOAD : w->len;
+	/* Of a response of HTTP/1 what its header section needs: the body is passed over unread. */
+	size = L7_LOAD;
+	if (w->index && w->conn_proto == L7_HTTP1 && !w->d.carry)
+		size = L7_LOAD_HEAD;
+	if (size > w->len)
+		size = w->len;
 	w->at = L7_CARRY - w->d.carry;
 	w->n = L7_CARRY + size;
 	w->taken = size;

@@ -9,7 +9,7 @@
  * One program per protocol, because each is verified by itself; they share the
  * scratch memory that says how far the packet was read. A parser is a step that
  * takes one unit (a line, a frame, a field), run in a loop of bounded length, which
- * begins anew by a tail call to itself.
+ * begins anew by a tail call to itself. l7_tcp begins HTTP/1 itself.
  *
  * Rejected: dynptrs and bpf_loop, which old kernels lack and which cost more per
  * byte; parsing in user space from copies, which a lost record would desynchronise.

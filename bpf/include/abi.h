@@ -295,7 +295,7 @@ FATHOM_ASSERT_SIZE(struct event, 128);
 #define L7_F_TRUNCATED (1 << 9)  /* there was more: of texts, answers or topics */
 #define L7_F_NO_REPLY  (1 << 10) /* a request that asks for no response (Kafka, acks = 0) */
 #define L7_F_JOINED    (1 << 11) /* the connection was joined after its beginning */
-#define L7_F_ENDED     (1 << 12) /* the exchange ended with its connection, without a response */
+#define L7_F_ENDED     (1 << 12) /* the connection ended before the response, or in the middle of it */
 #define L7_F_MALFORMED (1 << 13) /* refused: `detail` says why; WebSocket: no frame came */
 #define L7_F_EDNS      (1 << 14) /* DNS: the message has an OPT record */
 

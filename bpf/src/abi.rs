@@ -192,7 +192,7 @@ pub mod l7_flag {
     pub const NO_REPLY: u16 = 1 << 10;
     /// The connection was joined after its beginning.
     pub const JOINED: u16 = 1 << 11;
-    /// The exchange ended with its connection, without a response.
+    /// The connection ended before the response, or in the middle of it.
     pub const ENDED: u16 = 1 << 12;
     /// Refused: `detail` says what was wrong; WebSocket: what came then was no frame.
     pub const MALFORMED: u16 = 1 << 13;

@@ -84,11 +84,13 @@ static __always_inline struct l7_exchange *l7_exchange_find(__u64 conn, __u32 id
 	return NULL;
 }
 
-#define L7_GIVEN_UP 1 /* request_ns of one that its client gave up */
+#define L7_GIVEN_UP 1                             /* request_ns of one that its client gave up */
+#define L7_STALE    (300ULL * 1000 * 1000 * 1000) /* ns without a word of it: likely none will come */
 
 /*
- * The request's place in a bucket: that of one with the same name, else a free one,
- * else that of one given up, else with `oldest` that of the oldest. Its name is in it before anybody else looks.
+ * The request's place in a bucket: that of one with the same name or a free one, else
+ * that of one given up or silent for long, else with `oldest` that of the oldest. Its
+ * name is in it before anybody else looks.
  */
 static __always_inline struct l7_exchange *l7_exchange_place(struct l7_bucket *bucket, __u64 conn,
 							     __u32 id, __u64 now, __u32 oldest)
@@ -102,6 +104,8 @@ static __always_inline struct l7_exchange *l7_exchange_place(struct l7_bucket *b
 	for (__u32 i = 0; i < L7_WAYS; i++) {
 		__u64 at = bucket->way[i].conn ? bucket->way[i].request_ns : 0;
 
+		if (at && now - bucket->way[i].sampled_ns > L7_STALE && now > at)
+			at = L7_GIVEN_UP;
 		if (bucket->way[i].conn == conn && bucket->way[i].id == id)
 			at = 0;
 		if (at < age) {
@@ -119,6 +123,7 @@ static __always_inline struct l7_exchange *l7_exchange_place(struct l7_bucket *b
 	x->conn = conn;
 	x->id = id;
 	x->request_ns = now;
+	x->sampled_ns = now;
 	bpf_spin_unlock(&bucket->lock);
 	if (age > L7_GIVEN_UP && found)
 		ledger_count(LEDGER_L7_UNTRACKED);
@@ -145,7 +150,6 @@ static __always_inline struct l7_exchange *l7_exchange_add(__u64 conn, __u32 id,
 	if (!x)
 		return NULL;
 	x->latency_ns = 0;
-	x->sampled_ns = now;
 	x->status = 0;
 	x->code = 0;
 	x->messages[0] = 0;
@@ -170,12 +174,15 @@ static __always_inline void l7_exchange_drop(struct l7_exchange *x)
 
 /*
  * Told as over by its client's word, while the server may be answering: what it
- * says of it is not told. The place is as good as free.
+ * says of it is not told. The place is as good as free; `flags` are there before it is.
  */
-static __always_inline void l7_exchange_give_up(struct l7_exchange *x)
+static __always_inline void l7_exchange_give_up(struct l7_exchange *x, __u64 conn, __u32 id)
 {
-	x->request_ns = L7_GIVEN_UP;
-	x->flags = L7X_GIVEN_UP;
+	/* The server's last word may have come meanwhile, and another one into its place. */
+	if (x->conn != conn || x->id != id)
+		return;
+	*(volatile __u8 *)&x->flags = L7X_GIVEN_UP;
+	*(volatile __u64 *)&x->request_ns = L7_GIVEN_UP;
 }
 
 /* From the request's last byte to now; 0 means unknown, so that it is at least 1. */

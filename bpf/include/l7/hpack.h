@@ -3,12 +3,14 @@
  * l7/hpack.h: header fields of HTTP/2 (RFC 7541), one at a time.
  *
  * A field is read in stages, each of which needs a few bytes in one piece: its
- * kind and index, its name, the length of its value, the value. Values nobody asks
- * for are passed over by their length, and so not checked.
+ * kind and index, its name, the length of its value, the value. Names and values
+ * nobody asks for are passed over by their length, and so not checked.
  *
  * The dynamic table: an index counts back from the newest entry, and nobody refers
  * to one that was evicted; so entries are kept by the number of their insertion and
- * sizes needn't be known. A table emptied by a size update moves `floor`. What was
+ * sizes needn't be known. Of fields nobody asks for only the newest L7_OTHERS are
+ * known as such; older ones of a large table are unknown. A table emptied by a size
+ * update moves `floor`. What was
  * inserted before anybody looked is unknown, is counted, and is never guessed.
  */
 #ifndef FATHOM_L7_HPACK_H

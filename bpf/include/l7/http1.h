@@ -489,6 +489,22 @@ static __always_inline void h1_to_stream(struct l7_work *w, __u64 then, __u32 me
 	stream->flags = L7X_UPGRADED;
 }
 
+/*
+ * The first response after bytes were missed, with which responses may have gone. With
+ * several requests waiting nobody can say whose it is: none of them waits any longer.
+ */
+static __always_inline void h1_resume(struct l7_work *w, struct l7_dir *d)
+{
+	struct l7_conn *conn = l7_conn_of(w);
+
+	d->resumed = 0;
+	if (!conn || conn->dir[0].count - d->count < 2)
+		return;
+	d->count = conn->dir[0].count;
+	w->asked.request_ns = 0;
+	w->asked.changed = 1;
+}
+
 /* The end of a response's header section. */
 FATHOM_STEP h1_response(struct __sk_buff *skb)
 {
@@ -507,6 +523,8 @@ FATHOM_STEP h1_response(struct __sk_buff *skb)
 
 	w->split.record.head.proto = L7_HTTP1;
 	w->split.record.head.exchange = d->count;
+	if (d->resumed)
+		h1_resume(w, d);
 	then = h1_waited(w, d->count, &method);
 	if (then) {
 		d->count += 1;
@@ -609,6 +627,8 @@ FATHOM_STEP h1_ended(struct __sk_buff *skb)
 	w->conn = conn->id;
 	w->conn_flags = conn->flags;
 	w->asked = conn->asked;
+	/* Another CPU may see the connection end, too. */
+	conn->asked.request_ns = 0;
 	first = conn->dir[1].count;
 	behind = conn->dir[0].count;
 	for (__u32 i = 0; i < H1_ENDED; i++) {

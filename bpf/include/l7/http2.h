@@ -91,12 +91,12 @@ static __always_inline void h2_is_grpc(struct l7_work *w, struct l7_exchange *x)
 	struct l7_conn *conn;
 
 	x->flags |= L7X_GRPC;
-	if (w->conn_flags & L7C_GRPC)
+	if (w->conn_grpc)
 		return;
 	conn = l7_conn_of(w);
 	if (conn)
-		conn->flags |= L7C_GRPC;
-	w->conn_flags |= L7C_GRPC;
+		conn->grpc = 1;
+	w->conn_grpc = 1;
 }
 
 /* A request's header block ended. */
@@ -115,7 +115,8 @@ FATHOM_STEP h2_request(struct __sk_buff *skb)
 		    l7_exchange_find(w->conn, h->stream, L7_NEAR_HTTP2))
 			return 0;
 	}
-	h->newest = h->stream;
+	if (h->stream > h->newest)
+		h->newest = h->stream;
 	x = l7_exchange_add(w->conn, h->stream, L7_NEAR_HTTP2, w->now);
 	if (x) {
 		x->method = h->method;
@@ -160,7 +161,7 @@ static __always_inline void h2_answer(struct __sk_buff *skb, struct l7_work *w,
 	}
 	l7_first_response(w);
 	if (x && (flags & L7_F_RESET) && !w->index) {
-		l7_exchange_give_up(x);
+		l7_exchange_give_up(x, w->conn, h->stream);
 	} else if (x) {
 		l7_exchange_drop(x);
 	} else {
@@ -184,12 +185,9 @@ FATHOM_STEP h2_response(struct __sk_buff *skb)
 	if ((h->seen & H2_SEEN_STATUS) && h->status < 200)
 		return 0;
 	x = l7_exchange_find(w->conn, h->stream, L7_NEAR_HTTP2);
-	if (x && (x->flags & L7X_GIVEN_UP)) {
-		/* Sent before the server heard of it. */
-		if (h->end)
-			l7_exchange_drop(x);
+	/* Sent before the server heard of it. */
+	if (x && (x->flags & L7X_GIVEN_UP))
 		return 0;
-	}
 	if (!(h->seen & H2_SEEN_STATUS)) {
 		/* Trailers of a gRPC call; of others nothing is asked. */
 		if (!x || !((x->flags & L7X_GRPC) || (h->seen & H2_SEEN_UNKNOWN)))
@@ -389,7 +387,7 @@ FATHOM_STEP h2_data(struct __sk_buff *skb)
 	i = w->index & 1;
 	/* Most connections carry no gRPC, and exchanges there are over before their data comes. */
 	x = NULL;
-	if (w->conn_flags & L7C_GRPC)
+	if (w->conn_grpc)
 		x = l7_exchange_find(w->conn, h->stream, L7_NEAR_HTTP2);
 	if (!x || !(x->flags & L7X_GRPC)) {
 		bytes = h->frame;
@@ -588,9 +586,7 @@ FATHOM_STEP h2_reset(struct __sk_buff *skb)
 	w->value = l7_be32(w, w->at);
 	w->at += 4;
 	x = l7_exchange_find(w->conn, h->stream, L7_NEAR_HTTP2);
-	if (x && (x->flags & L7X_GIVEN_UP)) {
-		l7_exchange_drop(x);
-	} else if (x) {
+	if (x && !(x->flags & L7X_GIVEN_UP)) {
 		h->seen = 0;
 		h->status = 0;
 		l7_record_begin(w);
@@ -601,17 +597,15 @@ FATHOM_STEP h2_reset(struct __sk_buff *skb)
 
 #define H2_ENDED 128 /* newest streams that are looked at when their connection ends */
 
-/* A stream whose connection ended, if it waits. Only near buckets are looked at. */
+/* A stream whose connection ended, if it waits. */
 FATHOM_STEP h2_unended(struct __sk_buff *skb, __u32 id)
 {
 	struct l7_work *w = l7_scratch();
-	struct l7_bucket *bucket;
 	struct l7_exchange *x;
 
 	if (!w)
 		return 0;
-	bucket = l7_bucket_near(w->conn, id, L7_NEAR_HTTP2);
-	x = bucket ? l7_exchange_in(bucket, w->conn, id) : NULL;
+	x = l7_exchange_find(w->conn, id, L7_NEAR_HTTP2);
 	if (!x || (x->flags & L7X_GIVEN_UP))
 		return 0;
 	l7_record_begin(w);

@@ -50,7 +50,7 @@ static __always_inline int l7_busy(const struct l7_order *o, __u32 now)
 /* Bytes were missed; who waits for an answer may have got it there. */
 static __always_inline void l7_gap(struct l7_conn *conn)
 {
-	conn->flags |= L7C_GAP;
+	conn->gap = 1;
 	ledger_count(LEDGER_L7_GAPS);
 }
 
@@ -62,6 +62,7 @@ static __always_inline void l7_look(struct l7_dir *d)
 	d->skip = 0;
 	d->state = 0;
 	d->tries = 0;
+	d->resumed = 1;
 }
 
 /* The thread is lost. */

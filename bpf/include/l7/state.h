@@ -8,7 +8,7 @@
  *	l7_early      segments that came before their turn
  *	l7_turns      which CPU reads on: locks, because parsing may not be done under one
  *	l7_fields     header fields that later ones refer to (HPACK)
- *	l7_exchanges  requests that wait for their response
+ *	l7_exchanges  requests that wait for their response, but for a lone one of HTTP/1
  *	l7_work       per CPU: the packet at hand
  *
  * Everything a loop carries lives in maps, for the reason given in packet.h.
@@ -147,13 +147,14 @@ struct l7_order {
 
 /* What a direction's parser knows; of the CPU whose turn it is. */
 struct l7_dir {
-	__u64 skip;  /* bytes to pass over beyond the segment at hand, or L7_SKIP_ALL */
-	__u32 count; /* HTTP/1: messages begun; HTTP/2: insertions into the dynamic table */
-	__u16 carry; /* bytes kept in l7_splits */
-	__u8 state;  /* the parser's own; 0 = at the beginning of a message */
-	__u8 flags;  /* L7D_* */
-	__u8 tries;  /* segments in which no beginning was found */
-	__u8 pad[7];
+	__u64 skip;   /* bytes to pass over beyond the segment at hand, or L7_SKIP_ALL */
+	__u32 count;  /* HTTP/1: messages begun; HTTP/2: insertions into the dynamic table */
+	__u16 carry;  /* bytes kept in l7_splits */
+	__u8 state;   /* the parser's own; 0 = at the beginning of a message */
+	__u8 flags;   /* L7D_* */
+	__u8 tries;   /* segments in which no beginning was found */
+	__u8 resumed; /* HTTP/1: the thread was lost, and no response was told since */
+	__u8 pad[6];
 	union {
 		struct l7_http1_dir http1;
 		struct l7_http2_dir http2;
@@ -167,8 +168,6 @@ struct l7_dir {
 #define L7C_JOINED (1 << 0) /* seen from its middle on */
 #define L7C_FIRST  (1 << 1) /* no response was told yet */
 #define L7C_TURNED (1 << 2) /* conntrack takes the server for who opened it: it was seen first */
-#define L7C_GRPC   (1 << 3) /* a call was seen */
-#define L7C_GAP    (1 << 4) /* bytes were missed */
 
 /* An HTTP/1 request that waits alone, as most do: with its connection, where it needs no lock. */
 struct l7_asked {
@@ -191,7 +190,9 @@ struct l7_conn {
 	__u32 handshake_us;
 	__u8 proto; /* enum l7_protocol */
 	__u8 flags; /* L7C_* */
-	__u16 pad;
+	/* Bytes of their own: each direction may set them. */
+	__u8 grpc; /* a call was seen */
+	__u8 gap;  /* bytes were missed: what waits for its answer may have got it there */
 	struct l7_asked asked;
 	struct l7_local local;
 	struct l7_order order[2]; /* by conntrack's notion of directions, which doesn't change */
@@ -317,7 +318,8 @@ struct l7_work {
 	__u8 conn_proto;
 	__u8 recalled; /* what was kept is in use */
 	__u8 begins;   /* these are the stream's first bytes */
-	__u8 spare[4];
+	__u8 conn_grpc;
+	__u8 spare[3];
 	__u32 slot;            /* in l7_early */
 	__u32 passed[L7_HELD]; /* 1 + places in l7_early of segments that were overtaken */
 	__u32 pad;
@@ -417,7 +419,7 @@ struct {
 	__type(value, struct l7_header);
 } l7_headers FATHOM_MAP;
 
-/* Four ways: the bucket of an exchange holds it or has given its place to a newer one. */
+/* Buckets of four; see l7/exchange.h. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 16 * 1024); /* a power of two */

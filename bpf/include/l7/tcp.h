@@ -185,6 +185,8 @@ FATHOM_STEP l7_end(void)
 		if (conn->proto == L7_HTTP2 && conn->dir[i].http2.stash)
 			bpf_map_delete_elem(&l7_splits, &key);
 	}
+	/* Whoever still holds it sees that it is over. */
+	conn->id = 0;
 	bpf_map_delete_elem(&l7_conns, &w->tuple);
 	return 0;
 }
@@ -218,9 +220,10 @@ static __always_inline void l7_take(struct l7_work *w, const struct l7_conn *con
 	w->conn = conn->id;
 	w->conn_flags = conn->flags;
 	w->conn_proto = conn->proto;
+	w->conn_grpc = conn->grpc;
 	w->recalled = 0;
 	w->leap = 0;
-	l7_copy_dir(&w->d, d, conn->proto);
+	l7_copy_dir(&w->d, d, w->conn_proto);
 	w->asked = conn->asked;
 	w->asked.changed = 0;
 	w->local = conn->local;
@@ -293,8 +296,12 @@ static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
 			d->carry = 0;
 			d->tries += 1;
 			if (((conn->flags & L7C_JOINED) || (d->flags & L7D_LOST)) &&
-			    d->tries < L7_TRIES)
+			    d->tries < L7_TRIES) {
+				/* Of a joined one: what is said here may be an answer. */
+				if (conn->proto)
+					conn->gap = 1;
 				return L7_DONE;
+			}
 			ledger_count(LEDGER_L7_NOT_OURS);
 			l7_drop(w);
 			return L7_OVER;
@@ -329,9 +336,14 @@ static __always_inline int l7_put_back(struct l7_work *w, struct l7_conn *conn)
 	}
 	if (w->d.flags & L7D_LOST)
 		l7_gap(conn);
-	w->leap = w->d.skip;
-	w->d.skip = 0;
-	l7_copy_dir(&conn->dir[w->index & 1], &w->d, conn->proto);
+	/* Not if it was put back before, in the middle of a segment. */
+	if (w->d.skip) {
+		w->leap = w->d.skip;
+		w->d.skip = 0;
+	}
+	/* Not if the other direction changed what is spoken meanwhile. */
+	if (conn->proto == w->conn_proto)
+		l7_copy_dir(&conn->dir[w->index & 1], &w->d, w->conn_proto);
 	/* Each by itself: the other direction may be doing the same. */
 	if (w->asked.changed)
 		conn->asked = w->asked;
@@ -349,12 +361,12 @@ static __always_inline void l7_close(struct __sk_buff *skb, struct l7_work *w, s
 		bpf_tail_call(skb, &l7_programs, L7_PROG_WS);
 	}
 	/* Streams that nobody ended. */
-	if (conn->proto == L7_HTTP2 && !(conn->flags & L7C_GAP)) {
+	if (conn->proto == L7_HTTP2 && !conn->gap) {
 		w->over = L7_ENDING;
 		bpf_tail_call(skb, &l7_programs, L7_PROG_HTTP2);
 	}
 	/* Requests that will never be answered. */
-	if (conn->proto == L7_HTTP1 && conn->dir[0].count != conn->dir[1].count) {
+	if (conn->proto == L7_HTTP1 && !conn->gap && conn->dir[0].count != conn->dir[1].count) {
 		w->over = L7_ENDING;
 		bpf_tail_call(skb, &l7_programs, L7_PROG_HTTP1);
 	}

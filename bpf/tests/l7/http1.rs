@@ -224,6 +224,29 @@ fn joined_in_its_middle_it_is_found_at_the_next_message() {
     assert!(told.iter().all(|t| t.has(l7_flag::JOINED)));
 }
 
+/// Whose response it is that comes behind missed bytes can't be known when several may be waiting.
+#[test]
+fn behind_a_gap_no_response_is_paired_by_guess_and_none_is_missed_at_the_end() {
+    let mut rig = Rig::new();
+    let mut talk = Talk::open(&mut rig);
+    talk.client(GET).server(OK).client(GET).moved(Side::Server, OK.len());
+    // Four segments wait for what is missing; with the fifth it is given up.
+    for _ in 0..5 {
+        talk.client(GET).server(OK);
+    }
+    let told = talk.take();
+    let (last, asked) = told.split_last().expect("messages");
+    assert_eq!(asked.len(), 8);
+    assert!(last.has(l7_flag::UNMATCHED) && last.status() == Some(200) && last.head.latency_ns == 0);
+    assert_eq!(talk.counted(LedgerStage::L7Gaps), 1);
+    talk.client(GET).server(OK);
+    let told = talk.take();
+    assert_eq!(lines(&told), ["7 1 shop.example /a?b=c", "7 Some(200)"]);
+    assert!(!told[1].has(l7_flag::UNMATCHED) && told[1].head.latency_ns > 0);
+    talk.client(GET).reset();
+    assert_eq!(lines(&talk.take()), ["8 1 shop.example /a?b=c"]);
+}
+
 #[test]
 fn a_port_used_again_begins_anew() {
     let mut rig = Rig::new();

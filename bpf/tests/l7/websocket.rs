@@ -194,6 +194,12 @@ fn counts_of_a_long_connection_are_told_now_and_then() {
     std::thread::sleep(Duration::from_millis(5100));
     talk.server(server(PING, 6)).server(server(TEXT, 6)).client(client(TEXT, 5));
     assert_eq!(lines(&talk.take()), ["0 [3, 3] [15, 18] None"]);
+    std::thread::sleep(Duration::from_millis(5100));
+    // A frame that goes on in the next segments.
+    talk.server(server(BINARY, 7000)).server(server(TEXT, 6));
+    assert_eq!(lines(&talk.take()), ["0 [4, 4] [20, 7018] None"]);
+    talk.reset();
+    assert_eq!(lines(&talk.take()), ["0 [4, 5] [20, 7024] None ended"]);
 }
 
 #[test]

@@ -69,8 +69,8 @@ static __always_inline __u32 http1_method(struct l7_work *w, __u32 at)
 #define HTTP1_METHOD_MAX 24
 
 /*
- * A method of any name: capital letters, dash or underscore, then a space and
- * what may begin a target. L7_MORE while it may still become one.
+ * A method of any name: capital letters, dash or underscore, a letter first, then a
+ * space and what may begin a target. L7_MORE while it may still become one.
  */
 static __always_inline int detect_http1(struct l7_work *w)
 {
@@ -93,7 +93,7 @@ static __always_inline int detect_http1(struct l7_work *w)
 			letters = i;
 			break;
 		}
-		if (!((c >= 'A' && c <= 'Z') || c == '-' || c == '_'))
+		if (!((c >= 'A' && c <= 'Z') || (i && (c == '-' || c == '_'))))
 			return L7_LOST;
 	}
 	if (letters < 3)
@@ -239,9 +239,14 @@ static __always_inline int detect_dns(struct l7_work *w, int response, __u32 pro
 	/* An answer has little to know it by: in the middle of a connection it must fill its segment. */
 	if (response && !proto && !w->begins && len + 2 != l7_stream_left(w))
 		return L7_LOST;
-	/* Nor has a question with several names anything to be refused for there. */
-	if (!response && !w->begins && l7_be16(w, at + 6) != 1)
-		return L7_LOST;
+	if (!response && !w->begins) {
+		/* Nor has a question with several names anything to be refused for there. */
+		if (l7_be16(w, at + 6) != 1)
+			return L7_LOST;
+		/* For the root, which a zero is, it has a type and a class, and what EDNS adds. */
+		if (left > 14 && !l7_byte(w, at + 14) && len > (l7_be16(w, at + 12) ? 512 : 12 + 5))
+			return L7_LOST;
+	}
 	return dns_plausible(l7_be16(w, at + 4), l7_be16(w, at + 6), l7_be16(w, at + 8),
 			     l7_be16(w, at + 10), l7_be16(w, at + 12), response)
 		       ? L7_NEXT

@@ -111,7 +111,7 @@ FATHOM_STEP h2_request(struct __sk_buff *skb)
 	h = &w->d.http2;
 	if (!(h->seen & (H2_SEEN_METHOD | H2_SEEN_PATH))) {
 		/* Trailers; or all that made it a request is unknown. */
-		if (!(h->seen & H2_SEEN_UNKNOWN) ||
+		if (!(h->seen & H2_SEEN_UNKNOWN) || ((w->conn_flags & L7C_JOINED) && !h->sided) ||
 		    l7_exchange_find(w->conn, h->stream, L7_NEAR_HTTP2))
 			return 0;
 	}
@@ -222,7 +222,10 @@ static __always_inline void h2_sides(struct l7_work *w)
 	struct l7_conn *conn;
 	__u32 request = h->seen & (H2_SEEN_METHOD | H2_SEEN_PATH);
 
-	if (w->index ? !request : request || !(h->seen & H2_SEEN_STATUS))
+	if (!(h->seen & (H2_SEEN_METHOD | H2_SEEN_PATH | H2_SEEN_STATUS)))
+		return;
+	h->sided = 1;
+	if (w->index ? !request : !!request)
 		return;
 	conn = l7_conn_of(w);
 	if (!conn)

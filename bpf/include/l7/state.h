@@ -83,7 +83,7 @@ struct l7_http2_dir {
 	__u8 seen; /* H2_SEEN_* of the block */
 	__u8 grpc;
 	__u8 blind; /* part of the dynamic table was inserted before anybody looked */
-	__u8 pad;
+	__u8 sided; /* joined: a block said by its fields whose direction this is */
 };
 
 struct l7_kafka_dir {

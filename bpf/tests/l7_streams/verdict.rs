@@ -75,7 +75,10 @@ pub fn part(expected: &[Message], told: &[Message]) -> Result<(), String> {
 /// Whether what was told of a message is true, as far as it is told. Numbers that count from the beginning
 /// can't be the same.
 fn said(expected: &Message, told: &Message) -> bool {
-    let same_number = told.proto == l7_protocol::HTTP1 || expected.exchange == told.exchange;
+    // So does that of the request that changed to HTTP/2, whose response comes on stream 1 (RFC 7540 section 3.2).
+    let counted = told.proto == l7_protocol::HTTP1
+        || (expected.has(flag::UPGRADED) && (told.has(flag::UPGRADED) || told.exchange == 1));
+    let same_number = counted || expected.exchange == told.exchange;
     // The status before a reset is no longer told once that has come.
     let reset = expected.has(flag::RESET) && !told.has(flag::RESET);
     same_number

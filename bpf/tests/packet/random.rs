@@ -3,8 +3,9 @@
 pub struct Random(u64);
 
 impl Random {
+    /// Mixed, because seeds next to each other would begin next to each other in one sequence.
     pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        Self(Self(seed).next())
     }
 
     pub fn next(&mut self) -> u64 {

@@ -67,8 +67,11 @@ fn one(transport: Transport, plan: &Plan, [client, server]: [SocketAddr; 2], env
     assert!(head.conn != 0, "{envelope:#?}");
     if plan.joined.is_none() {
         // Of a datagram the kernel knows no better than what it says of itself: an answer nobody asked for
-        // is told as one, and believed in nothing.
-        if transport == Transport::Tcp || head.flags & l7_flag::UNMATCHED == 0 {
+        // is told as one, and believed in nothing; so is a question of the server's.
+        let asked = transport == Transport::Udp && head.kind == l7_type::REQUEST;
+        if asked {
+            assert_eq!(event.flags & flag::REPLY, 0, "{envelope:#?}");
+        } else if transport == Transport::Tcp || head.flags & l7_flag::UNMATCHED == 0 {
             assert_eq!(event.flags & flag::REPLY != 0, !from_client, "{envelope:#?}");
         }
         assert_eq!(head.flags & l7_flag::JOINED, 0, "{envelope:#?}");

@@ -245,7 +245,7 @@ FATHOM_STEP dns_sections(__u32 base, __u32 end)
 FATHOM_STEP dns_message(struct __sk_buff *skb, __u32 base, __u32 end, __u32 cut)
 {
 	struct l7_work *w = l7_scratch();
-	__u32 flags, questions, fault, response;
+	__u32 flags, questions, fault, response, egress;
 	struct l7_exchange *x;
 	__u16 id;
 
@@ -280,13 +280,17 @@ FATHOM_STEP dns_message(struct __sk_buff *skb, __u32 base, __u32 end, __u32 cut)
 	}
 	if (w->proto == IPPROTO_TCP)
 		l7_record_joined(w);
+	egress = w->dir == DIR_EGRESS ? L7X_EGRESS : 0;
 	if (!response) {
-		l7_exchange_add(w->conn, id, L7_NEAR_DNS, w->now);
+		x = l7_exchange_add(w->conn, id, L7_NEAR_DNS, w->now);
+		if (x)
+			x->flags = egress;
 		l7_emit(skb, L7_TYPE_REQUEST);
 		return 0;
 	}
 	x = l7_exchange_find(w->conn, id, L7_NEAR_DNS);
-	if (x) {
+	/* Who asks doesn't answer: names are learned from this. */
+	if (x && (x->flags & L7X_EGRESS) != egress) {
 		w->split.record.head.latency_ns = l7_since(w->now, x->request_ns);
 		w->split.record.head.duration_ns = w->split.record.head.latency_ns;
 		l7_exchange_drop(x);

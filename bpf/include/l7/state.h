@@ -204,6 +204,7 @@ struct l7_conn {
 #define L7X_ANSWERED (1 << 1) /* latency_ns is known */
 #define L7X_UPGRADED (1 << 2) /* came as an HTTP/1 request that changed to HTTP/2 */
 #define L7X_GIVEN_UP (1 << 3) /* its client reset it, which was told */
+#define L7X_EGRESS   (1 << 4) /* DNS: the pod asked, which its own datagrams don't answer */
 
 struct l7_exchange {
 	__u64 conn;       /* 0 = free */

@@ -106,6 +106,31 @@ fn a_question_and_its_answer() {
     assert_eq!(told[1].head.detail, 4);
 }
 
+/// Names are learned from answers: a pod must not be able to give itself one.
+#[test]
+fn who_asks_does_not_answer() {
+    for pod_is_server in [false, true] {
+        let mut rig = Rig::new();
+        let mut talk = Talk::silent(&mut rig, pod_is_server);
+        let forged = [record(TO_QUESTION, A, 30, &[10, 0, 0, 66])];
+        let true_one = [record(TO_QUESTION, A, 30, &[10, 0, 0, 7])];
+        talk.datagram(Side::Client, &question(5, "api", A));
+        talk.datagram(Side::Client, &answer(5, "api", A, 0, &forged));
+        talk.datagram(Side::Server, &answer(5, "api", A, 0, &true_one));
+        let told = talk.take();
+        assert_eq!(
+            all(&told),
+            [
+                "? 0005 1 api",
+                "! 0005 1 api [10, 0, 0, 66]/30 rcode 0",
+                "! 0005 1 api [10, 0, 0, 7]/30 rcode 0"
+            ]
+        );
+        assert!(told[1].has(l7_flag::UNMATCHED) && told[1].head.latency_ns == 0);
+        assert!(!told[2].has(l7_flag::UNMATCHED) && told[2].head.latency_ns > 0);
+    }
+}
+
 #[test]
 fn errors_edns_and_the_root() {
     let mut rig = Rig::new();

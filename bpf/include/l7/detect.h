@@ -12,6 +12,7 @@
 
 #include "uapi.h"
 #include "config.h"
+#include "l7/exchange.h"
 #include "l7/kafka_api.h"
 #include "l7/state.h"
 #include "l7/window.h"
@@ -171,6 +172,14 @@ static __always_inline int detect_frames(struct l7_work *w)
 }
 
 #define KAFKA_CLIENT_SEEN 24 /* characters of a client's id that must be such */
+
+/* Whether a request of that number waits for its response. */
+FATHOM_STEP kafka_waited(__u32 id)
+{
+	struct l7_work *w = l7_scratch();
+
+	return w && l7_exchange_find(w->conn, id, L7_NEAR_KAFKA);
+}
 
 /* Kafka protocol, request header: size, API key, version, correlation id, client id. */
 static __always_inline int detect_kafka(struct l7_work *w)
@@ -375,9 +384,9 @@ FATHOM_STEP l7_detect(__u32 proto)
 			return L7_NEXT;
 		more |= got == L7_MORE;
 	}
-	/* Responses have nothing to know them by; a length that ends with the segment must do. */
+	/* Responses have nothing to know them by but who waits for them. */
 	if (proto == L7_KAFKA && w->index && l7_left(w) >= 8 &&
-	    l7_be32(w, w->at) + 4 == l7_stream_left(w))
+	    l7_be32(w, w->at) + 4 == l7_stream_left(w) && kafka_waited(l7_be32(w, w->at + 4)))
 		return L7_NEXT;
 	return more ? L7_MORE : L7_LOST;
 }

@@ -63,8 +63,9 @@ pub fn part(expected: &[Message], told: &[Message]) -> Result<(), String> {
             // A call is told when it ends, or when it begins to be answered if its request was missed.
             if told.proto != l7_protocol::HTTP2 {
                 expected.drain(..=at);
-            } else if !told.has(flag::UNKNOWN) {
-                // What nobody could tell from an interim response may be told before the response.
+            } else if !told.has(flag::UNKNOWN) && !told.has(flag::UNMATCHED) {
+                // What nobody could tell from an interim response may be told before the response; a call whose
+                // request comes late, when it begins to be answered and again when it ends.
                 expected.remove(at);
             }
         }

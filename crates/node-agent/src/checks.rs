@@ -6,7 +6,7 @@ use anyhow::{bail, ensure};
 use fathom_api::serve::LONGEST_SOCKET_PATH;
 use fathom_bpf::probe::{Features, cgroup2_mount};
 
-use crate::config::Config;
+use crate::config::{Config, L7};
 
 /// Oldest kernel the programs are written for.
 const OLDEST_KERNEL: (u32, u32) = (5, 10);
@@ -76,6 +76,11 @@ pub fn say_what_is_missing(config: &Config, features: &Features) {
     }
     if !config.objects.is_dir() {
         tracing::warn!(directory = %config.objects.display(), "there is no objects directory yet: waiting for it");
+    }
+    if config.l7 != L7::All && !config.l7_headers().is_empty() {
+        tracing::warn!(
+            "--l7-headers names headers of HTTP, which is read with --l7 all only: none is captured"
+        );
     }
 }
 

@@ -125,8 +125,11 @@ fn exchange(random: &mut Random) -> Exchange {
     let (response, last) =
         if upgraded { (accepted(random, upgrade), false) } else { response(random, method, minor) };
     responses.push(response);
-    let decoys =
-        responses.iter().chain([&request]).any(|bytes| DECOYS.iter().any(|decoy| contains(bytes, decoy)));
+    // Behind the message's own beginning, and as much of it as a chunk may leave whole.
+    let decoys = responses
+        .iter()
+        .chain([&request])
+        .any(|bytes| [&b"GET /in-a"[..], b"HTTP/1.1 500"].iter().any(|decoy| contains(&bytes[1..], decoy)));
     Exchange { request, responses, upgraded, last, decoys }
 }
 

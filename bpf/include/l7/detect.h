@@ -20,6 +20,15 @@
 /* Segments in which a beginning is looked for, once the first was missed. */
 #define L7_TRIES 16
 
+/* Whether a request of that number waits for its response. */
+FATHOM_STEP l7_waited(__u32 id, __u32 proto)
+{
+	struct l7_work *w = l7_scratch();
+
+	return w && (proto == L7_DNS ? l7_exchange_find(w->conn, id, L7_NEAR_DNS)
+				     : l7_exchange_find(w->conn, id, L7_NEAR_KAFKA));
+}
+
 #define HTTP2_PREFACE_LEN 24
 #define HTTP2_PREFACE_0   0x5448202a20495250ULL /* "PRI * HT" */
 #define HTTP2_PREFACE_1   0x0a0d302e322f5054ULL /* "TP/2.0\r\n" */
@@ -173,14 +182,6 @@ static __always_inline int detect_frames(struct l7_work *w)
 
 #define KAFKA_CLIENT_SEEN 24 /* characters of a client's id that must be such */
 
-/* Whether a request of that number waits for its response. */
-FATHOM_STEP kafka_waited(__u32 id)
-{
-	struct l7_work *w = l7_scratch();
-
-	return w && l7_exchange_find(w->conn, id, L7_NEAR_KAFKA);
-}
-
 /* Kafka protocol, request header: size, API key, version, correlation id, client id. */
 static __always_inline int detect_kafka(struct l7_work *w)
 {
@@ -234,8 +235,12 @@ static __always_inline int dns_plausible(__u32 flags, __u32 questions, __u32 ans
 	       additional <= 2;
 }
 
+#define DNS_QUESTION_SEEN \
+	512              /* bytes of a question that is believed in the middle of a connection */
+#define DNS_LABEL_MAX 63 /* RFC 1035 section 2.3.4 */
+
 /* The same over TCP: a length before each message. RFC 1035 section 4.2.2. */
-static __always_inline int detect_dns(struct l7_work *w, int response, __u32 proto)
+static __always_inline int detect_dns(struct l7_work *w, int response)
 {
 	__u32 left = l7_left(w), at = w->at, len = l7_be16(w, at);
 
@@ -245,15 +250,17 @@ static __always_inline int detect_dns(struct l7_work *w, int response, __u32 pro
 		return L7_LOST;
 	if (left < 14)
 		return L7_MORE;
-	/* An answer has little to know it by: in the middle of a connection it must fill its segment. */
-	if (response && !proto && !w->begins && len + 2 != l7_stream_left(w))
+	/* An answer has little to know it by: in the middle of a connection, who waits for it. */
+	if (response && !w->begins && !l7_waited(l7_be16(w, at + 2), L7_DNS))
 		return L7_LOST;
 	if (!response && !w->begins) {
-		/* Nor has a question with several names anything to be refused for there. */
-		if (l7_be16(w, at + 6) != 1)
+		/* A question must be short there, for one name, and that one must begin like one. */
+		if (l7_be16(w, at + 6) != 1 || len > DNS_QUESTION_SEEN)
+			return L7_LOST;
+		if (left > 14 && l7_byte(w, at + 14) > DNS_LABEL_MAX)
 			return L7_LOST;
 		/* For the root, which a zero is, it has a type and a class, and what EDNS adds. */
-		if (left > 14 && !l7_byte(w, at + 14) && len > (l7_be16(w, at + 12) ? 512 : 12 + 5))
+		if (left > 14 && !l7_byte(w, at + 14) && !l7_be16(w, at + 12) && len > 12 + 5)
 			return L7_LOST;
 	}
 	return dns_plausible(l7_be16(w, at + 4), l7_be16(w, at + 6), l7_be16(w, at + 8),
@@ -339,8 +346,8 @@ FATHOM_STEP l7_detect(__u32 proto)
 	if (!w || !l7_left(w))
 		return L7_DONE;
 	w->found = L7_DNS;
-	if ((!proto && (!w->index || !w->begins)) || proto == L7_DNS) {
-		got = detect_dns(w, w->index, proto);
+	if ((!proto && !w->index) || proto == L7_DNS) {
+		got = detect_dns(w, w->index);
 		if (got == L7_NEXT)
 			return L7_NEXT;
 		more |= got == L7_MORE;
@@ -386,7 +393,8 @@ FATHOM_STEP l7_detect(__u32 proto)
 	}
 	/* Responses have nothing to know them by but who waits for them. */
 	if (proto == L7_KAFKA && w->index && l7_left(w) >= 8 &&
-	    l7_be32(w, w->at) + 4 == l7_stream_left(w) && kafka_waited(l7_be32(w, w->at + 4)))
+	    l7_be32(w, w->at) + 4 == l7_stream_left(w) &&
+	    l7_waited(l7_be32(w, w->at + 4), L7_KAFKA))
 		return L7_NEXT;
 	return more ? L7_MORE : L7_LOST;
 }

@@ -53,6 +53,11 @@ fn answer(id: u16, of: &str, kind: u16, rcode: u16, records: &[Vec<u8>]) -> Vec<
     out
 }
 
+/// As TCP carries it.
+fn framed(message: &[u8]) -> Vec<u8> {
+    [&(message.len() as u16).to_be_bytes()[..], message].concat()
+}
+
 fn shown(told: &Told) -> String {
     let mut out = format!(
         "{} {:04x} {}",
@@ -234,7 +239,6 @@ fn the_longest_name_is_told_whole() {
 #[test]
 fn over_tcp_in_any_pieces() {
     let mut rig = Rig::new();
-    let framed = |message: &[u8]| [&(message.len() as u16).to_be_bytes()[..], message].concat();
     let asked = [framed(&question(1, "a.example", A)), framed(&question(2, "b.example", AAAA))].concat();
     let soa = record(TO_QUESTION, SOA, 9, &[0; 22]);
     let answered = [
@@ -265,10 +269,34 @@ fn over_tcp_in_any_pieces() {
 }
 
 #[test]
+fn joined_in_its_middle_an_answer_is_what_somebody_waits_for() {
+    let mut rig = Rig::new();
+    let mut talk = Talk::joined(&mut rig);
+    talk.client(framed(&question(1, "a.example", A)));
+    // The tail of a longer one, which has the look of one itself.
+    talk.server(framed(&answer(9, "evil.example", A, 0, &[])));
+    talk.server(framed(&answer(1, "a.example", A, 3, &[])));
+    assert_eq!(all(&talk.take()), ["? 0001 1 a.example", "! 0001 1 a.example rcode 3"]);
+}
+
+#[test]
+fn joined_in_its_middle_a_question_looks_like_one() {
+    let mut rig = Rig::new();
+    let long = [question(1, "a.example", A), vec![0; 600]].concat();
+    let mut compressed = question(1, "a.example", A);
+    compressed[12] = 0xc0;
+    let root = [question(1, "", A), vec![1]].concat();
+    for bytes in [long, compressed, root] {
+        let mut talk = Talk::joined(&mut rig);
+        talk.client(framed(&bytes)).client(framed(&question(2, "b.example", A)));
+        assert_eq!(all(&talk.take()), ["? 0002 1 b.example"]);
+    }
+}
+
+#[test]
 fn a_long_message_over_tcp_is_told_by_its_beginning() {
     let mut rig = Rig::new();
     let mut talk = Talk::open(&mut rig);
-    let framed = |message: &[u8]| [&(message.len() as u16).to_be_bytes()[..], message].concat();
     let records: Vec<_> = (0..200).map(|i| record(TO_QUESTION, A, 1, &[10, 0, 0, i])).collect();
     talk.client(framed(&question(1, "a.example", A)));
     talk.server(framed(&answer(1, "a.example", A, 0, &records)));

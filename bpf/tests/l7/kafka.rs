@@ -648,6 +648,18 @@ fn joined_in_its_middle_it_is_found_at_the_next_message() {
 }
 
 #[test]
+fn joined_in_its_middle_a_response_is_what_somebody_waits_for() {
+    let mut rig = Rig::new();
+    let mut talk = Talk::joined(&mut rig);
+    // The tail of a longer one, which has the look of one itself.
+    talk.client(heartbeat(4, 1)).server(beaten(4, 9, 0)).server(beaten(4, 1, 0));
+    assert_eq!(lines(&talk.take()), ["1 12v4 reader  0", "1 12v4 = Some(0)"]);
+    // Found once, it is read on, whoever waits.
+    talk.server(beaten(4, 9, 0));
+    assert_eq!(lines(&talk.take()), ["9 unmatched = None"]);
+}
+
+#[test]
 fn tokens_after_the_first_sasl_handshake_are_not_read() {
     let mut rig = Rig::new();
     for version in 0..2 {

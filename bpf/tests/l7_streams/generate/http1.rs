@@ -125,12 +125,13 @@ fn exchange(random: &mut Random) -> Exchange {
     let (response, last) =
         if upgraded { (accepted(random, upgrade), false) } else { response(random, method, minor) };
     responses.push(response);
-    // Behind the message's own beginning, and as much of it as a chunk may leave whole; or a letter that
+    // Behind the message's own beginning, and as much of it as makes one with what follows; or a letter that
     // makes another method of the next one, for who comes between the two.
     let decoys = request.last().is_some_and(u8::is_ascii_uppercase)
-        || responses.iter().chain([&request]).any(|bytes| {
-            [&b"GET /in-a"[..], b"HTTP/1.1 500"].iter().any(|decoy| contains(&bytes[1..], decoy))
-        });
+        || responses
+            .iter()
+            .chain([&request])
+            .any(|bytes| [&b"GET /"[..], b"HTTP/1.1 5"].iter().any(|decoy| contains(&bytes[1..], decoy)));
     Exchange { request, responses, upgraded, last, decoys }
 }
 

@@ -73,7 +73,8 @@ pub fn dialogue(random: &mut Random) -> Dialogue {
     };
     dialogue = dialogue.client(bytes);
     let answer = noise(random, 90);
-    dialogue = dialogue.server(record(22, &answer));
+    // A ServerHello: one of the other kind would be a client's, for who comes late.
+    dialogue = dialogue.server(record(22, &[&[2][..], &answer].concat()));
     for _ in 0..random.below(6) {
         let side = *random.pick(&Side::BOTH);
         let len = random.below(3000);

@@ -222,6 +222,11 @@ int l7_kafka(struct __sk_buff *skb)
 
 	if (!w)
 		return TC_ACT_UNSPEC;
+	if (w->over == L7_ENDING) {
+		kafka_ended(skb);
+		l7_end();
+		return TC_ACT_UNSPEC;
+	}
 	got = L7_RUN(skb, kafka_step, L7_PROG_KAFKA);
 	return l7_go_on(skb, w, got, w->d.state == KAFKA_FIELDS);
 }

@@ -477,6 +477,8 @@ FATHOM_STEP kafka_response(void)
 			began = w->now;
 		w->split.record.head.latency_ns = l7_since(began, x->request_ns);
 		w->split.record.head.duration_ns = l7_since(w->now, x->request_ns);
+		k->id = id;
+		k->began_ns = x->request_ns; /* until it is told */
 		l7_exchange_drop(x);
 	} else {
 		kafka_begin(w, size, KAFKA_NEVER, 0);
@@ -520,6 +522,69 @@ FATHOM_STEP kafka_tell(struct __sk_buff *skb)
 	if (w->index && k->api == KAFKA_SASL_HANDSHAKE && !k->version)
 		return L7_OVER;
 	return L7_NEXT;
+}
+
+#define KAFKA_ENDED 64 /* newest correlation ids that are looked at when their connection ends */
+
+/* `then`: when the request was there. */
+static __always_inline void kafka_tell_ended(struct __sk_buff *skb, struct l7_work *w, __u32 id,
+					     __u32 api, __u32 version, __u64 then)
+{
+	struct l7_head *head = &w->split.record.head;
+
+	l7_record_begin(w);
+	head->proto = L7_KAFKA;
+	head->exchange = id;
+	head->code = api;
+	head->version = version;
+	head->flags = L7_F_ENDED | L7_F_CODE;
+	head->duration_ns = l7_since(w->now, then);
+	l7_record_joined(w);
+	l7_emit(skb, L7_TYPE_RESPONSE);
+}
+
+/* A request whose connection ended, if it waits. */
+FATHOM_STEP kafka_unanswered(struct __sk_buff *skb, __u32 id)
+{
+	struct l7_work *w = l7_scratch();
+	struct l7_exchange *x;
+
+	if (!w)
+		return 0;
+	x = l7_exchange_find(w->conn, id, L7_NEAR_KAFKA);
+	if (!x)
+		return 0;
+	kafka_tell_ended(skb, w, id, x->code, x->version, x->request_ns);
+	l7_exchange_drop(x);
+	return 0;
+}
+
+/*
+ * The connection ended: the response that did not come to its error, and requests that
+ * nobody answered, the oldest first. Clients count their requests, some those to all of
+ * their brokers together.
+ */
+FATHOM_STEP kafka_ended(struct __sk_buff *skb)
+{
+	struct l7_work *w = l7_scratch();
+	const struct l7_kafka_dir *k;
+	struct l7_conn *conn;
+	__u32 first;
+
+	if (!w)
+		return 0;
+	conn = l7_conn_of(w);
+	if (!conn)
+		return 0;
+	w->conn = conn->id;
+	w->conn_flags = conn->flags & ~L7C_FIRST;
+	k = &conn->dir[1].kafka;
+	if (conn->dir[1].state == KAFKA_FIELDS && k->api < KAFKA_APIS)
+		kafka_tell_ended(skb, w, k->id, k->api, k->version, k->began_ns);
+	first = conn->dir[0].kafka.id - (KAFKA_ENDED - 1);
+	for (__u32 i = 0; i < KAFKA_ENDED; i++)
+		kafka_unanswered(skb, first + i);
+	return 0;
 }
 
 /* One field. */

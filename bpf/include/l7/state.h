@@ -87,12 +87,12 @@ struct l7_http2_dir {
 };
 
 struct l7_kafka_dir {
-	__u64 began_ns; /* request: when its header was there; response: when its first byte came */
-	__u32 id;       /* correlation id */
-	__u32 left;     /* bytes of the message still to come */
-	__u32 topics;   /* still to be told */
-	__u32 parts;    /* of the array being passed over */
-	__u32 tags;     /* tagged fields still to pass */
+	__u64 began_ns; /* request: when its header was there; response: its first byte, then its request */
+	__u32 id;     /* correlation id */
+	__u32 left;   /* bytes of the message still to come */
+	__u32 topics; /* still to be told */
+	__u32 parts;  /* of the array being passed over */
+	__u32 tags;   /* tagged fields still to pass */
 	__u16 api;
 	__u16 version;
 	__u8 plan;  /* enum kafka_plan */

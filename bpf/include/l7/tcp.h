@@ -366,6 +366,10 @@ static __always_inline void l7_close(struct __sk_buff *skb, struct l7_work *w, s
 		bpf_tail_call(skb, &l7_programs, L7_PROG_HTTP2);
 	}
 	/* Requests that will never be answered. */
+	if (conn->proto == L7_KAFKA && !conn->gap) {
+		w->over = L7_ENDING;
+		bpf_tail_call(skb, &l7_programs, L7_PROG_KAFKA);
+	}
 	if (conn->proto == L7_HTTP1 && !conn->gap && conn->dir[0].count != conn->dir[1].count) {
 		w->over = L7_ENDING;
 		bpf_tail_call(skb, &l7_programs, L7_PROG_HTTP1);

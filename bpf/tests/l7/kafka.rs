@@ -638,6 +638,42 @@ fn answers_to_what_was_not_seen_say_so() {
 }
 
 #[test]
+fn requests_whose_connection_ends_are_told() {
+    let mut rig = Rig::new();
+    for reset in [false, true] {
+        let mut talk = Talk::open(&mut rig);
+        // Other brokers' requests are counted with them.
+        talk.client(heartbeat(4, 1)).client(heartbeat(4, 2)).client(heartbeat(0, 40)).server(beaten(4, 2, 0));
+        assert_eq!(talk.take().len(), 4);
+        if reset {
+            talk.reset()
+        } else {
+            talk.close()
+        };
+        let told = talk.take();
+        assert_eq!(lines(&told), ["1 12v4 = None", "40 12v0 = None"]);
+        assert!(
+            told.iter().all(|t| t.has(l7_flag::ENDED) && t.head.latency_ns == 0 && t.head.duration_ns > 0)
+        );
+    }
+}
+
+#[test]
+fn a_response_whose_connection_ends_in_its_middle_is_told() {
+    let mut rig = Rig::new();
+    let mut talk = Talk::open(&mut rig);
+    talk.client(heartbeat(4, 1)).client(heartbeat(4, 2)).server(&beaten(4, 1, 7)[..12]).reset();
+    let told = talk.take();
+    assert_eq!(lines(&told[2..]), ["1 12v4 = None", "2 12v4 = None"]);
+    assert!(told[2..].iter().all(|t| t.has(l7_flag::ENDED) && t.head.duration_ns > 0));
+    // Once its error is there, it was told.
+    let mut talk = Talk::open(&mut rig);
+    let cut = beaten(4, 1, 7).len() - 1;
+    talk.client(heartbeat(4, 1)).server(&beaten(4, 1, 7)[..cut]).reset();
+    assert_eq!(lines(&talk.take()), ["1 12v4 reader  0", "1 12v4 = Some(7)"]);
+}
+
+#[test]
 fn joined_in_its_middle_it_is_found_at_the_next_message() {
     let mut rig = Rig::new();
     let mut talk = Talk::joined(&mut rig);

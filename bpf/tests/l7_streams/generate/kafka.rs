@@ -12,7 +12,7 @@ use kafka_protocol::protocol::{Encodable as _, StrBytes};
 
 use super::kafka_responses::response;
 use super::{exact_word, length, noise, word};
-use crate::dialogue::{Dialogue, Side};
+use crate::dialogue::{Dialogue, Ending, Side};
 use crate::packet::random::Random;
 
 /// Calls whose bodies are read.
@@ -217,7 +217,7 @@ fn exchange(random: &mut Random, correlation: i32, client: Option<&str>) -> (Vec
     (asked, Some(answer(api, version, correlation, &body)))
 }
 
-/// 1 to 8 exchanges, some at once; answers come in the requests' order.
+/// 1 to 8 exchanges, some at once; answers come in the requests' order, the last ones perhaps not.
 pub fn dialogue(random: &mut Random) -> Dialogue {
     let mut dialogue = Dialogue::tcp("generated Kafka", 9092);
     let client = match random.below(5) {
@@ -240,5 +240,15 @@ pub fn dialogue(random: &mut Random) -> Dialogue {
                 waiting.drain(..).fold(dialogue, |dialogue, answer| dialogue.write(Side::Server, &answer));
         }
     }
-    waiting.iter().fold(dialogue, |dialogue, answer| dialogue.write(Side::Server, answer))
+    // Some are never answered, and some in part.
+    let answered = if random.one_in(3) { random.below(waiting.len() + 1) } else { waiting.len() };
+    dialogue.meant = dialogue.meant.map(|[asked, meant]| [asked, meant - (waiting.len() - answered)]);
+    let mut dialogue =
+        waiting[..answered].iter().fold(dialogue, |dialogue, answer| dialogue.write(Side::Server, answer));
+    // Before any other answer nobody can tell what it is who did not see the beginning.
+    let known = dialogue.writes.iter().any(|write| write.side == Side::Server);
+    if let Some(answer) = waiting.get(answered).filter(|_| known && random.one_in(3)) {
+        dialogue = dialogue.write(Side::Server, &answer[..1 + random.below(7)]);
+    }
+    dialogue.ending(*random.pick(&[Ending::Fin, Ending::ServerFin, Ending::Reset, Ending::Open]))
 }

@@ -8,11 +8,14 @@ use kafka_protocol::messages::{ApiKey, RequestHeader, RequestKind, ResponseKind}
 use kafka_protocol::protocol::Decodable as _;
 
 use super::Telling;
-use crate::dialogue::{Dialogue, Side};
+use crate::dialogue::{Dialogue, Ending, Side};
 use crate::message::{Message, Text};
 
 /// Topics told by name or id.
 const MOST_TOPICS: usize = 3;
+
+/// Newest correlation ids that are looked at when their connection ends.
+const MOST_ENDED: i32 = 64;
 
 /// A topic as the request names it.
 enum Topic {
@@ -174,12 +177,13 @@ pub fn read(dialogue: &Dialogue) -> Telling {
     all.sort_by_key(|(moment, ..)| *moment);
     let mut telling = Telling::default();
     let mut waiting = HashMap::new();
+    let (mut newest, mut tokens) = (0, false);
     for (moment, side, bytes) in all {
         if side == Side::Server {
             let Some(message) = response(bytes, &mut waiting) else { continue };
-            let over = message.code == ApiKey::SaslHandshake as u16 && message.version == 0;
+            tokens = message.code == ApiKey::SaslHandshake as u16 && message.version == 0;
             telling.add(moment, message);
-            if over {
+            if tokens {
                 // Tokens without headers follow.
                 break;
             }
@@ -188,8 +192,25 @@ pub fn read(dialogue: &Dialogue) -> Telling {
                 let asked = Asked { key: header.request_api_key, version: header.request_api_version };
                 waiting.insert(header.correlation_id, asked);
             }
+            newest = header.correlation_id;
             telling.add(moment, message);
         }
     }
+    if dialogue.ending != Ending::Open && !tokens {
+        unanswered(dialogue, &waiting, newest, &mut telling);
+    }
     telling
+}
+
+/// What is told of the requests that nobody answered.
+fn unanswered(dialogue: &Dialogue, waiting: &HashMap<i32, Asked>, newest: i32, telling: &mut Telling) {
+    for back in (0..MOST_ENDED).rev() {
+        let id = newest.wrapping_sub(back);
+        let Some(asked) = waiting.get(&id) else { continue };
+        let message = Message::response(l7_protocol::KAFKA, id as u32).code(asked.key as u16);
+        let mut message = message.with(flag::ENDED);
+        message.version = asked.version as u16;
+        message.timed = false;
+        telling.add(dialogue.writes.len(), message);
+    }
 }

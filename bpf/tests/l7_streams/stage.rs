@@ -1,6 +1,6 @@
 //! Where dialogues are played: a rig, a new pair of ports for each of them, and what the kernel told.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
 
 use fathom_bpf::abi::{ENDPOINT_READY, Event, L7_TEXT_MAX, LedgerStage, kind, l7_type};
@@ -13,8 +13,12 @@ use crate::dialogue::{Dialogue, Side, Transport};
 use crate::envelope::{self, Envelope};
 use crate::message::Message;
 use crate::packet::rig::{LOOPBACK, assert_balanced};
-use crate::packet::{Frame, PEER4, PEER6, POD4, POD6, Rig, at};
+use crate::packet::{Frame, PEER_IDENTITY, POD4, POD6, Rig, ip};
 use crate::plan::{Packet, Plan};
+
+/// Where the pod's peers are.
+const PEERS4: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 0);
+const PEERS6: Ipv6Addr = Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 0);
 
 /// What a dialogue left behind.
 #[derive(Debug)]
@@ -34,7 +38,8 @@ enum Road {
 pub struct Stage {
     rig: Rig,
     road: Road,
-    next_port: u16,
+    /// Of the next dialogue.
+    number: u32,
     last: LedgerSnapshot,
 }
 
@@ -59,18 +64,30 @@ impl Stage {
     }
 
     fn on(road: Road) -> Self {
-        // Old connections' remains don't displace the present one's.
-        let rig = Rig::with(|config| config.sizes.l7_connections = 32 << 10);
+        // Old connections' remains don't displace the present one's, nor their requests its own.
+        let rig = Rig::with(|config| {
+            config.sizes.l7_connections = 32 << 10;
+            config.sizes.l7_exchanges = 256 << 10;
+        });
+        rig.prefix(&format!("{PEERS4}/16"), PEER_IDENTITY);
+        rig.prefix(&format!("{PEERS6}/64"), PEER_IDENTITY);
         let last = rig.datapath.maps().ledger.read().expect("ledger");
-        Self { rig, road, next_port: 20_000, last }
+        Self { rig, road, number: 0, last }
     }
 
-    /// Both ends: client, then server. No two dialogues in a row have the same.
+    /// Both ends: client, then server. No two dialogues have the same: who wasn't seen to end is still known,
+    /// and one that joins without a handshake would be taken for it.
     fn ends(&mut self, dialogue: &Dialogue, plan: &Plan) -> [SocketAddr; 2] {
-        self.next_port = if self.next_port == 59_999 { 20_000 } else { self.next_port + 1 };
-        let (pod, peer) = if plan.ipv6 { (POD6, PEER6) } else { (POD4, PEER4) };
+        let port = 20_000 + (self.number % 40_000) as u16;
+        let host = self.number / 40_000;
+        self.number += 1;
+        let (pod, peer) = if plan.ipv6 {
+            (ip(POD6), IpAddr::V6((PEERS6.to_bits() + 1 + u128::from(host)).into()))
+        } else {
+            (ip(POD4), IpAddr::V4((PEERS4.to_bits() + 1 + host).into()))
+        };
         let (client, server) = if plan.server_in_pod { (peer, pod) } else { (pod, peer) };
-        [at(client, self.next_port), at(server, dialogue.server_port)]
+        [SocketAddr::new(client, port), SocketAddr::new(server, dialogue.server_port)]
     }
 
     /// Sends a dialogue's packets.

@@ -161,6 +161,9 @@ impl<'a> Message<'a> {
     #[allow(deprecated)]
     fn kafka(&self, f: &mut fmt::Formatter<'_>, kafka: &Kafka) -> fmt::Result {
         write!(f, "Kafka {}", Escaped(&kafka.api_key))?;
+        if self.l7.ended && !self.is_request() {
+            write!(f, " {}", self.palette.paint(Ink::Bad, "no response"))?;
+        }
         write!(f, "{}", self.latency())?;
         let facts = self.l7.kafka.as_ref();
         let topics = facts.map_or(&[][..], |facts| facts.topics.as_slice());

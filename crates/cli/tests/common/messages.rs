@@ -209,6 +209,10 @@ pub fn all() -> Vec<Flow> {
             L7Facts { kafka: Some(unanswered), ..facts() },
         ),
         flow(34, Response, 300_000, kafka("apiversions", "", 0)),
+        with(
+            flow(35, Response, 0, kafka("fetch", "orders", 0)),
+            L7Facts { ended: true, duration_ns: 90_000_000, ..facts() },
+        ),
         tls(),
         quic(),
     ]

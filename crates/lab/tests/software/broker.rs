@@ -38,10 +38,17 @@ pub struct Logged {
     pub client_id: String,
     pub correlation: i32,
     pub topics: Vec<String>,
-    /// The first code of the answer, where there is one.
-    pub error: Option<i32>,
-    /// An answer was wanted, and the client had not gone.
-    pub answered: bool,
+    pub answer: Answer,
+}
+
+/// What the broker made of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// With the first of its codes, 0 if it has none.
+    Sent(i32),
+    /// The client had gone.
+    Unsent,
+    Unwanted,
 }
 
 impl Logged {
@@ -49,8 +56,11 @@ impl Logged {
     pub fn words(&self) -> String {
         let topics: &[String] = if WITH_TOPICS.contains(&&*self.api) { &self.topics } else { &[] };
         let told = topics.iter().take(TOPICS_TOLD).cloned().collect::<Vec<_>>().join(",");
-        let answer =
-            if self.answered { format!("error {}", self.error.unwrap_or(0)) } else { "none".to_owned() };
+        let answer = match self.answer {
+            Answer::Sent(error) => format!("error {error}"),
+            Answer::Unsent => "ended".to_owned(),
+            Answer::Unwanted => "none".to_owned(),
+        };
         let Self { api, version, client_id, correlation, .. } = self;
         format!("{api} v{version} {correlation} by {client_id} of {} topics {told}: {answer}", topics.len())
     }
@@ -82,6 +92,12 @@ fn request(line: &str) -> Option<Logged> {
     let list =
         |text: &str| text.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect::<Vec<_>>();
     let errors = list(errors.strip_prefix("errors=")?);
+    let answer = match end {
+        [] => Answer::Sent(errors.first().map_or(0, |code| code.parse().unwrap())),
+        ["unsent"] => Answer::Unsent,
+        ["unanswered"] => Answer::Unwanted,
+        _ => return None,
+    };
     Some(Logged {
         client: client.parse().ok()?,
         api: api.to_lowercase(),
@@ -89,8 +105,7 @@ fn request(line: &str) -> Option<Logged> {
         client_id: client_id.strip_prefix("client=")?.to_owned(),
         correlation: correlation.strip_prefix("correlation=")?.parse().ok()?,
         topics: list(topics.strip_prefix("topics=")?),
-        error: errors.first().map(|code| code.parse().unwrap()),
-        answered: end.is_empty(),
+        answer,
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fathom_api::flow::L7FlowType;
 
 use crate::books::{Books, Page};
-use crate::broker::{self, Account, Broker, LARGEST, Logged, PORT, TOPICS};
+use crate::broker::{self, Account, Answer, Broker, LARGEST, Logged, PORT, TOPICS};
 use crate::log::{self, Log, same_lines};
 use crate::message::{Exchange, exchanges};
 use crate::program::{python, times, word};
@@ -178,7 +178,7 @@ fn against_broker(site: &Site, broker: &Broker<'_>, mut clients: impl FnMut(&str
             // The broker writes its log after it has answered.
             let page = book.close(place, |counts| {
                 let logged = broker.logged(address);
-                let answers = logged.iter().filter(|logged| logged.answered).count() as u64;
+                let answers = logged.iter().filter(|logged| logged.answer != Answer::Unwanted).count() as u64;
                 let all = counts.get("requests") == logged.len() as u64 && counts.get("responses") >= answers;
                 !told_here || (answers > 0 && all)
             });
@@ -224,6 +224,11 @@ fn words(exchange: &Exchange) -> String {
     assert!(asked.facts.client_bytes > 0 && asked.facts.server_bytes == 0, "{asked:?}");
     let answer = match &exchange.response {
         None => "none".to_owned(),
+        Some(answer) if answer.facts.ended => {
+            assert!(!facts.no_response && answer.facts.duration_ns > 0, "{answer:?}");
+            assert_eq!((answer.latency_ns, answer.facts.server_bytes), (0, 0), "{answer:?}");
+            "ended".to_owned()
+        }
         Some(answer) => {
             assert!(!facts.no_response, "{answer:?}");
             assert!(answer.latency_ns > 0 && answer.facts.duration_ns >= answer.latency_ns, "{answer:?}");
@@ -268,7 +273,7 @@ fn same_account(what: &str, page: &Page, account: &Account) {
         account.sent.iter().map(|sent| sent.key.clone()),
     );
     let mut latencies = BTreeMap::<String, Vec<u64>>::new();
-    for message in of(L7FlowType::Response) {
+    for message in of(L7FlowType::Response).filter(|message| !message.facts.ended) {
         latencies.entry(key(&message)).or_default().push(message.latency_ns);
     }
     // Latency begins with the first bytes of a request, the client's time with its last.

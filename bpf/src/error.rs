@@ -14,7 +14,7 @@ pub enum Error {
     Open(#[source] libbpf_rs::Error),
 
     /// The kernel refused the object; `log` is the end of libbpf's and the verifier's messages.
-    #[error("the kernel refused the BPF object: {source}{}", tail(log))]
+    #[error("the kernel refused the BPF object: {source}{}{}", tail(log), way_out(log))]
     Load { source: libbpf_rs::Error, log: String },
 
     /// A pinned map doesn't fit what this version and these flags want.
@@ -68,8 +68,34 @@ impl<T> IoContext<T> for io::Result<T> {
     }
 }
 
+/// As libbpf names the program that was refused: "prog 'l7_tcp': BPF program load failed".
+fn way_out(log: &str) -> &'static str {
+    if log.contains("prog 'l7_") {
+        "\nThat program reads messages: with --l7 off it isn't loaded, and the rest works without"
+    } else {
+        ""
+    }
+}
+
 fn tail(log: &str) -> String {
     const LINES: usize = 12;
     let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(LINES)..].iter().map(|line| format!("\n  {line}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_program_is_named_and_one_that_can_be_done_without_says_so() {
+        let refused = |program: &str| {
+            let log = format!("libbpf: prog '{program}': BPF program load failed: -EINVAL\n");
+            let source = libbpf_rs::Error::from_raw_os_error(22);
+            Error::Load { source, log }.to_string()
+        };
+        let of_messages = refused("l7_kafka");
+        assert!(of_messages.contains("prog 'l7_kafka'") && of_messages.contains("--l7 off"), "{of_messages}");
+        assert!(!refused("from_pod").contains("--l7"), "{}", refused("from_pod"));
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fathom_bpf::abi::{self, Event, LedgerStage as Stage, PolicyEntry, PolicyKey};
 use fathom_bpf::abi::{direction, drop_reason, policy_verdict};
 use fathom_bpf::decode::Record;
-use fathom_bpf::load::{Datapath, EventPolicy, LoadConfig, Program, Sizes};
+use fathom_bpf::load::{Datapath, EventPolicy, L7Mode, LoadConfig, Program, Sizes};
 use fathom_bpf::ring::Lane;
 use fathom_bpf::testing::{run, time};
 
@@ -50,6 +50,7 @@ fn flood_stage() -> Datapath {
     let config = LoadConfig {
         sizes: Sizes { events_bytes: 4096, ..Sizes::small() },
         event_policy: EventPolicy::Packet,
+        l7: L7Mode::Off,
         ..LoadConfig::default()
     };
     let datapath = Datapath::load(&config).expect("load (needs root)");

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use fathom_bpf::Error;
 use fathom_bpf::abi::{self, LedgerStage, PolicyEntry, PolicyKey, direction, policy_verdict};
 use fathom_bpf::attach::Mechanism;
-use fathom_bpf::load::{Datapath, LoadConfig, Program, Sizes, remove_pins};
+use fathom_bpf::load::{Datapath, L7Mode, LoadConfig, Program, Sizes, remove_pins};
 use fathom_bpf::maps::ServiceSpec;
 use fathom_bpf::probe::Features;
 use fathom_bpf::ring::{EVENT_SPAN, Gauge, Lane};
 use fathom_bpf::testing::{TempBpffs, TempCgroup, Veth, datapath, drain, in_new_netns, run, unmount};
+use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
 
 /// An Ethernet frame of nothing in particular: every program counts it.
 const FRAME: [u8; 60] = {
@@ -23,7 +24,8 @@ const FRAME: [u8; 60] = {
 };
 
 fn pinned(dir: &Path) -> LoadConfig {
-    LoadConfig { pin_dir: Some(dir.to_owned()), sizes: Sizes::small(), ..LoadConfig::default() }
+    let pin_dir = Some(dir.to_owned());
+    LoadConfig { pin_dir, l7: L7Mode::Off, sizes: Sizes::small(), ..LoadConfig::default() }
 }
 
 fn load(config: &LoadConfig) -> Datapath {
@@ -342,6 +344,20 @@ fn pins_of_a_device_that_is_gone_are_swept() {
 }
 
 #[test]
+fn what_has_nothing_to_read_is_not_loaded() {
+    let bpffs = TempBpffs::new().expect("bpffs");
+    let dir = instance(&bpffs);
+    let placed = |l7| {
+        let _datapath = load(&LoadConfig { l7, ..pinned(&dir) });
+        let table = MapHandle::from_pinned_path(dir.join("maps/l7_programs")).expect("pinned");
+        let has = |slot: &u32| table.lookup(&slot.to_ne_bytes(), MapFlags::ANY).expect("look up").is_some();
+        (0..table.max_entries()).filter(has).count()
+    };
+    // Also what the one before had placed goes; all of them are more than DNS needs.
+    assert_eq!([L7Mode::All, L7Mode::Dns, L7Mode::Off, L7Mode::All].map(placed), [8, 3, 0, 8]);
+}
+
+#[test]
 fn a_device_that_does_not_exist_is_refused_and_leaves_nothing() {
     let bpffs = TempBpffs::new().expect("bpffs");
     let dir = instance(&bpffs);
@@ -355,7 +371,7 @@ fn a_device_that_does_not_exist_is_refused_and_leaves_nothing() {
 fn without_tcx_filters_on_clsact_do_the_same() {
     in_new_netns(|| {
         let features = Features { tcx: false, ..Features::probe() };
-        let config = LoadConfig { sizes: Sizes::small(), ..LoadConfig::default() };
+        let config = LoadConfig { l7: L7Mode::Off, sizes: Sizes::small(), ..LoadConfig::default() };
         let datapath = Datapath::load_with(&config, features).expect("load");
         assert_eq!(datapath.mechanism(), Mechanism::Clsact);
         let veth = Veth::new("fv").expect("veth");

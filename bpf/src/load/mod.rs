@@ -81,6 +81,10 @@ impl Datapath {
         let mut open = FathomSkelBuilder::default().open(&mut storage).map_err(Error::Open)?;
         tunables::set(&mut open, config, &features)?;
         size_and_reuse(&mut open, config, pins.as_ref())?;
+        for mut program in open.open_object_mut().progs_mut() {
+            let known = Program::ALL.into_iter().find(|known| program.name() == known.name());
+            program.set_autoload(known.is_none_or(|known| !known.is_idle(config.l7)));
+        }
         let (loaded, log) = log::capture(|| open.load());
         let skel = loaded.map_err(|source| Error::Load { source, log })?;
 
@@ -88,11 +92,12 @@ impl Datapath {
         let mut programs = HashMap::new();
         for program in skel.object().progs() {
             let known = Program::ALL.into_iter().find(|known| program.name() == known.name());
-            if let Some(known) = known {
+            if let Some(known) = known.filter(|known| !known.is_idle(config.l7)) {
                 programs.insert(known, duplicate(program.as_fd(), known.name())?);
             }
         }
-        if let Some(missing) = Program::ALL.iter().find(|known| !programs.contains_key(known)) {
+        let is_missing = |known: &&Program| !known.is_idle(config.l7) && !programs.contains_key(known);
+        if let Some(missing) = Program::ALL.iter().find(is_missing) {
             let source = std::io::ErrorKind::NotFound.into();
             return Err(Error::Io { what: format!("find program {}", missing.name()), source });
         }
@@ -141,7 +146,7 @@ impl Datapath {
         let table = &self.l7_programs;
         for (slot, program) in Program::L7 {
             let key = slot.to_ne_bytes();
-            let placed = if mode == L7Mode::Off {
+            let placed = if program.is_idle(mode) {
                 table.delete(&key).map(drop)
             } else {
                 table.update(&key, &self.program(program).as_raw_fd().to_ne_bytes())
@@ -181,7 +186,7 @@ impl Datapath {
     }
 
     pub(crate) fn program(&self, program: Program) -> BorrowedFd<'_> {
-        // `load` made sure that all are there.
+        // `load` made sure that all are there but those that read messages, which nobody else asks for.
         self.programs[&program].as_fd()
     }
 

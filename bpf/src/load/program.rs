@@ -1,5 +1,7 @@
 //! The programs by name.
 
+use super::L7Mode;
+
 /// A program of the object; the names are those of the C functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Program {
@@ -63,6 +65,21 @@ impl Program {
         (6, Self::L7Tls),
         (7, Self::L7Websocket),
     ];
+
+    /// Whether it has nothing to do where messages are read so: then it isn't loaded.
+    pub(super) fn is_idle(self, l7: L7Mode) -> bool {
+        match l7 {
+            L7Mode::Off => Self::L7.iter().any(|(_, program)| *program == self),
+            // Other parsers are called where their protocol was found, and there it is not looked for.
+            L7Mode::Dns => {
+                matches!(
+                    self,
+                    Self::L7Http1 | Self::L7Http2 | Self::L7Kafka | Self::L7Tls | Self::L7Websocket
+                )
+            }
+            L7Mode::All => false,
+        }
+    }
 
     /// Name of the C function.
     pub const fn name(self) -> &'static str {

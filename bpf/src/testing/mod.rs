@@ -13,7 +13,7 @@ pub use veth::Veth;
 
 use crate::abi::Event;
 use crate::error::{IoContext as _, Result};
-use crate::load::{Datapath, LoadConfig, Program, Sizes};
+use crate::load::{Datapath, L7Mode, LoadConfig, Program, Sizes};
 use crate::ring::{Lane, Reader};
 use crate::sys::{self, TestRun};
 
@@ -26,12 +26,12 @@ pub struct Outcome {
     pub packet: Vec<u8>,
 }
 
-/// A datapath of [`Sizes::small`] that pins nothing.
+/// A datapath of [`Sizes::small`] that pins nothing and reads no messages.
 ///
 /// # Errors
 /// As for [`Datapath::load`]; without root that is a refusal by the kernel.
 pub fn datapath() -> Result<Datapath> {
-    Datapath::load(&LoadConfig { sizes: Sizes::small(), ..LoadConfig::default() })
+    Datapath::load(&LoadConfig { l7: L7Mode::Off, sizes: Sizes::small(), ..LoadConfig::default() })
 }
 
 /// Runs a tc program once on a packet (from the Ethernet header on), as if on device `ifindex` of

@@ -85,7 +85,7 @@ fn all(told: &[Told]) -> Vec<String> {
 
 #[test]
 fn a_question_and_its_answer() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::silent(&mut rig, true);
     talk.datagram(Side::Client, &question(0x1234, "Api.Shop.Example", A));
     let records = [
@@ -115,7 +115,7 @@ fn a_question_and_its_answer() {
 #[test]
 fn who_asks_does_not_answer() {
     for pod_is_server in [false, true] {
-        let mut rig = Rig::new();
+        let mut rig = Rig::reading();
         let mut talk = Talk::silent(&mut rig, pod_is_server);
         let forged = [record(TO_QUESTION, A, 30, &[10, 0, 0, 66])];
         let true_one = [record(TO_QUESTION, A, 30, &[10, 0, 0, 7])];
@@ -138,7 +138,7 @@ fn who_asks_does_not_answer() {
 
 #[test]
 fn errors_edns_and_the_root() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::silent(&mut rig, true);
     let mut asked = question(1, "", 2);
     asked[11] = 1;
@@ -157,7 +157,7 @@ fn errors_edns_and_the_root() {
 
 #[test]
 fn answers_past_the_eighth_are_said_to_be_there() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::silent(&mut rig, true);
     let records: Vec<_> = (0..20).map(|i| record(TO_QUESTION, A, 1, &[10, 0, 0, i])).collect();
     talk.datagram(Side::Server, &answer(7, "many.example", A, 0, &records));
@@ -169,7 +169,7 @@ fn answers_past_the_eighth_are_said_to_be_there() {
 
 #[test]
 fn an_answer_in_fragments_is_told_as_far_as_the_first_has_it() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::silent(&mut rig, true);
     let records: Vec<_> = (0..6).map(|i| record(TO_QUESTION, A, 1, &[10, 0, 0, i])).collect();
     let bytes = answer(7, "a.example", A, 0, &records);
@@ -190,7 +190,7 @@ fn an_answer_in_fragments_is_told_as_far_as_the_first_has_it() {
 
 #[test]
 fn what_no_name_or_number_makes_sense_of_is_refused_by_name() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let refused = |bytes: &[u8], rig: &mut Rig| {
         let mut talk = Talk::silent(rig, true);
         talk.datagram(Side::Client, bytes);
@@ -218,7 +218,7 @@ fn what_no_name_or_number_makes_sense_of_is_refused_by_name() {
 
 #[test]
 fn a_dot_in_a_label_is_no_dot_between_labels() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::silent(&mut rig, true);
     let mut odd = question(1, "aXbcd.example", A);
     odd[14] = b'.';
@@ -229,7 +229,7 @@ fn a_dot_in_a_label_is_no_dot_between_labels() {
 
 #[test]
 fn the_longest_name_is_told_whole() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::silent(&mut rig, true);
     let long = format!("{}.{}.{}.{}", "a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(61));
     talk.datagram(Side::Client, &question(1, &long, A));
@@ -238,7 +238,7 @@ fn the_longest_name_is_told_whole() {
 
 #[test]
 fn over_tcp_in_any_pieces() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let asked = [framed(&question(1, "a.example", A)), framed(&question(2, "b.example", AAAA))].concat();
     let soa = record(TO_QUESTION, SOA, 9, &[0; 22]);
     let answered = [
@@ -270,7 +270,7 @@ fn over_tcp_in_any_pieces() {
 
 #[test]
 fn joined_in_its_middle_an_answer_is_what_somebody_waits_for() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::joined(&mut rig);
     talk.client(framed(&question(1, "a.example", A)));
     // The tail of a longer one, which has the look of one itself.
@@ -281,7 +281,7 @@ fn joined_in_its_middle_an_answer_is_what_somebody_waits_for() {
 
 #[test]
 fn joined_in_its_middle_a_question_looks_like_one() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let long = [question(1, "a.example", A), vec![0; 600]].concat();
     let mut compressed = question(1, "a.example", A);
     compressed[12] = 0xc0;
@@ -295,7 +295,7 @@ fn joined_in_its_middle_a_question_looks_like_one() {
 
 #[test]
 fn a_long_message_over_tcp_is_told_by_its_beginning() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     let records: Vec<_> = (0..200).map(|i| record(TO_QUESTION, A, 1, &[10, 0, 0, i])).collect();
     talk.client(framed(&question(1, "a.example", A)));
@@ -309,7 +309,7 @@ fn a_long_message_over_tcp_is_told_by_its_beginning() {
 
 #[test]
 fn quic_is_recognised_and_other_datagrams_are_left_alone() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut initial = vec![0; 1200];
     initial[..6].copy_from_slice(&[0xc3, 0, 0, 0, 1, 8]);
     let mut talk = Talk::silent(&mut rig, true);

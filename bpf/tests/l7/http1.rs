@@ -19,7 +19,7 @@ fn lines(told: &[Told]) -> Vec<String> {
 
 #[test]
 fn a_request_and_its_response() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(GET).server(OK);
     let told = talk.take();
@@ -46,7 +46,7 @@ fn a_request_and_its_response() {
 /// The pod got other labels while its connection went on.
 #[test]
 fn a_pod_has_the_identity_of_its_newest_tables() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(GET).server(OK);
     let identities = |told: &[Told]| -> Vec<[u32; 2]> {
@@ -62,7 +62,7 @@ fn a_pod_has_the_identity_of_its_newest_tables() {
 
 #[test]
 fn cut_at_every_byte_it_is_the_same() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     for cut in 1..GET.len() {
         let mut talk = Talk::open(&mut rig);
         talk.client(&GET[..cut]).client(&GET[cut..]).server(OK);
@@ -83,7 +83,7 @@ fn cut_at_every_byte_it_is_the_same() {
 
 #[test]
 fn byte_by_byte_it_is_the_same() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     for _ in 0..2 {
         for byte in GET {
@@ -99,7 +99,7 @@ fn byte_by_byte_it_is_the_same() {
 
 #[test]
 fn bodies_of_all_kinds_are_passed_over() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(b"POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nGET /\r\n0\r\nTrailer: 1\r\n\r\n");
     talk.client(b"HEAD /h HTTP/1.1\r\nHost: h\r\n\r\nPUT /q HTTP/1.1\r\nContent-Length: 14\r\nHost: h\r\n\r\nGET / HTTP/1.1");
@@ -124,7 +124,7 @@ fn bodies_of_all_kinds_are_passed_over() {
 
 #[test]
 fn what_comes_twice_or_early_counts_once_and_in_its_turn() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(&GET[..20]).out_of_turn(Side::Client, -20, &GET[..20]);
     talk.out_of_turn(Side::Client, -7, &GET[13..30]).moved(Side::Client, 10);
@@ -141,7 +141,7 @@ fn what_comes_twice_or_early_counts_once_and_in_its_turn() {
 
 #[test]
 fn a_missed_segment_in_a_body_costs_nothing() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(GET).server(b"HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n");
     talk.out_of_turn(Side::Server, 1000, &[b'x'; 1000]);
@@ -154,7 +154,7 @@ fn a_missed_segment_in_a_body_costs_nothing() {
 
 #[test]
 fn pipelined_requests_are_all_told() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     let many: Vec<u8> =
         (0..300).flat_map(|i| format!("GET /{i} HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes()).collect();
@@ -171,7 +171,7 @@ fn pipelined_requests_are_all_told() {
 
 #[test]
 fn long_lines_are_cut_and_said() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     let path = "x".repeat(5000);
     talk.client(format!("GET /{path} HTTP/1.1\r\nHost: h\r\nCookie: {path}\r\nX: y\r\n\r\n"));
@@ -185,7 +185,7 @@ fn long_lines_are_cut_and_said() {
 
 #[test]
 fn an_upgrade_is_told_and_ends_the_messages() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(b"GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n");
     talk.server(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\n\r\nGET /no HTTP/1.1\r\n\r\n");
@@ -198,7 +198,7 @@ fn an_upgrade_is_told_and_ends_the_messages() {
 
 #[test]
 fn what_is_no_http_is_left_alone_at_once() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     for bytes in [
         &b"SSH-2.0-x\r\n"[..],
         b"EHLO there\r\n",
@@ -216,7 +216,7 @@ fn what_is_no_http_is_left_alone_at_once() {
 
 #[test]
 fn joined_in_its_middle_it_is_found_at_the_next_message() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::joined(&mut rig);
     talk.client(b"the end of a body").server(OK).client(GET).server(OK);
     let told = talk.take();
@@ -227,7 +227,7 @@ fn joined_in_its_middle_it_is_found_at_the_next_message() {
 /// Whose response it is that comes behind missed bytes can't be known when several may be waiting.
 #[test]
 fn behind_a_gap_no_response_is_paired_by_guess_and_none_is_missed_at_the_end() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(GET).server(OK).client(GET).moved(Side::Server, OK.len());
     // Four segments wait for what is missing; with the fifth it is given up.
@@ -249,7 +249,7 @@ fn behind_a_gap_no_response_is_paired_by_guess_and_none_is_missed_at_the_end() {
 
 #[test]
 fn a_port_used_again_begins_anew() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(GET).server(&OK[..30]).reset();
     talk.take();
@@ -261,7 +261,7 @@ fn a_port_used_again_begins_anew() {
 
 #[test]
 fn a_request_whose_connection_ends_is_told_of() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(GET).server(OK).client(GET).client(GET).server(&OK[..20]);
     talk.take();

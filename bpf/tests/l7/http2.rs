@@ -1,6 +1,7 @@
 //! HTTP/2, HPACK and gRPC.
 
 use fathom_bpf::abi::{LedgerStage, flag, l7_flag, l7_method, l7_protocol, l7_text, l7_type};
+use fathom_bpf::load::L7Mode;
 
 use crate::packet::Rig;
 use crate::talk::{Side, Talk, Told};
@@ -95,7 +96,7 @@ fn opened(rig: &mut Rig) -> Talk<'_> {
 
 #[test]
 fn the_requests_of_the_rfc() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = opened(&mut rig);
     for (stream, block) in [
         (1, "828684418cf1e3c2e5f23a6ba0ab90f4ff"),
@@ -112,7 +113,7 @@ fn the_requests_of_the_rfc() {
 
 #[test]
 fn the_responses_of_the_rfc() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = opened(&mut rig);
     for (stream, block) in [
         (
@@ -179,7 +180,7 @@ fn told_of_the_dialogue() -> Vec<String> {
 
 #[test]
 fn frames_of_all_kinds() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let (client, server) = dialogue();
     let mut talk = Talk::open(&mut rig);
     talk.client(&client).server(&server);
@@ -192,7 +193,7 @@ fn frames_of_all_kinds() {
 
 #[test]
 fn cut_at_every_byte_it_is_the_same() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let (client, server) = dialogue();
     for cut in 1..client.len().max(server.len()) {
         let mut talk = Talk::open(&mut rig);
@@ -215,7 +216,7 @@ fn cut_at_every_byte_it_is_the_same() {
 
 #[test]
 fn a_block_cut_anywhere_by_continuation_is_the_same() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let block =
         [get("/cut"), plain("x-long", &"v".repeat(200)), insert("content-type", "text/plain")].concat();
     for cut in 0..=block.len() {
@@ -268,7 +269,7 @@ fn message(bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_call_is_told_at_its_end_with_its_messages() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let asked = [message(b"one"), message(b""), message(&[7; 500])].concat();
     let answered = [message(b"yes"), message(b"no")].concat();
     for cut in 0..asked.len() {
@@ -295,7 +296,7 @@ fn a_call_is_told_at_its_end_with_its_messages() {
 
 #[test]
 fn streams_whose_connection_ends_are_told_of() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = opened(&mut rig);
     talk.client(frame(HEADERS, END_HEADERS | END_STREAM, 1, &get("/answered")));
     talk.server(frame(HEADERS, END_HEADERS | END_STREAM, 1, &indexed(8)));
@@ -317,7 +318,7 @@ fn streams_whose_connection_ends_are_told_of() {
 
 #[test]
 fn every_one_of_many_messages_counts_in_one_frame_and_in_frames_of_their_own() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     // Sizes of all kinds, and more than one step counts.
     let messages: Vec<Vec<u8>> = (0..100).map(|n| message(&vec![7; n % 4 * (n % 7)])).collect();
     let (all_of_them, count) = (messages.concat(), messages.len() as u32);
@@ -343,7 +344,7 @@ fn every_one_of_many_messages_counts_in_one_frame_and_in_frames_of_their_own() {
 
 #[test]
 fn a_refused_call_is_told_by_its_trailers_alone() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = opened(&mut rig);
     talk.client(frame(HEADERS, END_HEADERS, 1, &call("/pkg.Svc/No")));
     let trailers =
@@ -366,7 +367,7 @@ fn a_refused_call_is_told_by_its_trailers_alone() {
 
 #[test]
 fn what_a_server_says_of_a_stream_that_its_client_gave_up_is_not_told() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = opened(&mut rig);
     let give_up = |stream| frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]);
     let begun = [indexed(8), plain("content-type", "application/grpc")].concat();
@@ -404,7 +405,7 @@ fn what_a_server_says_of_a_stream_that_its_client_gave_up_is_not_told() {
 
 #[test]
 fn promises_leave_the_table_right() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = opened(&mut rig);
     talk.client(frame(HEADERS, END_HEADERS | END_STREAM, 1, &get("/")));
     let promise = [vec![0, 0, 0, 2], get("/pushed")].concat();
@@ -417,7 +418,7 @@ fn promises_leave_the_table_right() {
 
 #[test]
 fn joined_in_its_middle_what_is_unknown_is_said() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::joined(&mut rig);
     let block = [indexed(2), indexed(70), insert(":authority", "seen")].concat();
     let frames = [frame(HEADERS, END_HEADERS | END_STREAM, 41, &block), frame(SETTINGS, 1, 0, &[])].concat();
@@ -437,7 +438,7 @@ fn joined_in_its_middle_what_is_unknown_is_said() {
 
 #[test]
 fn a_hundred_streams_at_once() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = opened(&mut rig);
     for round in 0..3 {
         let requests: Vec<u8> = (0..100)
@@ -463,7 +464,7 @@ fn a_hundred_streams_at_once() {
 
 #[test]
 fn what_breaks_the_protocol_ends_the_reading() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     for frames in [
         frame(CONTINUATION, 0, 1, b""),
         frame(HEADERS, END_HEADERS, 1, &indexed(62)),
@@ -483,7 +484,7 @@ fn what_breaks_the_protocol_ends_the_reading() {
 
 #[test]
 fn an_upgrade_from_http_1_goes_on_as_stream_1() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(b"GET /up HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n");
     let switched = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
@@ -505,7 +506,7 @@ fn an_upgrade_from_http_1_goes_on_as_stream_1() {
 
 #[test]
 fn captured_texts() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = opened(&mut rig);
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let block = [
@@ -526,6 +527,7 @@ fn captured_texts() {
 #[test]
 fn headers_of_the_list_are_captured() {
     let mut rig = Rig::with(|config| {
+        config.l7 = L7Mode::All;
         config.l7_headers = vec!["X-Request-Id".into(), "user-agent".into(), "content-type".into()]
     });
     let mut talk = opened(&mut rig);

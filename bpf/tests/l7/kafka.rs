@@ -282,7 +282,7 @@ fn lines(told: &[Told]) -> Vec<String> {
 
 #[test]
 fn a_request_and_its_response() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(produce(9, 70_000, -1, &[("orders", &[50])])).server(produced(9, 70_000, "orders", 0));
     let told = talk.take();
@@ -301,7 +301,7 @@ fn a_request_and_its_response() {
 
 #[test]
 fn every_version_of_produce() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     for version in 0..=13 {
         let topics: &[(&str, &[usize])] = &[("orders", &[10, 300]), ("carts", &[]), ("mail", &[1])];
@@ -315,7 +315,7 @@ fn every_version_of_produce() {
 
 #[test]
 fn every_version_of_fetch() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     for version in 0..=18 {
         talk.client(fetch(version, 6, &[("orders", 3), ("carts", 1), ("mail", 2), ("rest", 1)]));
@@ -338,7 +338,7 @@ fn every_version_of_fetch() {
 
 #[test]
 fn every_version_of_metadata() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     for version in 0..=13 {
         talk.client(metadata(version, 1, Some(&["orders", "carts"])));
@@ -361,7 +361,7 @@ fn every_version_of_metadata() {
 
 #[test]
 fn api_versions_answers_have_no_tagged_fields_in_their_header() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     for version in 0..=4 {
         talk.client(api_versions(version, 1));
@@ -373,7 +373,7 @@ fn api_versions_answers_have_no_tagged_fields_in_their_header() {
 
 #[test]
 fn errors_are_found_where_their_api_has_them() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     let rigid = || Fields::new(false);
     let compact = || Fields::new(true);
@@ -463,7 +463,7 @@ fn dialogue() -> (Vec<Vec<u8>>, Vec<Vec<u8>>, Vec<&'static str>) {
 
 #[test]
 fn several_in_one_segment_are_all_told() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     let (client, server, told) = dialogue();
     talk.client(client.concat()).server(server.concat());
@@ -481,7 +481,7 @@ fn several_in_one_segment_are_all_told() {
 
 #[test]
 fn cut_at_every_byte_it_is_the_same() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let (client, server, told) = dialogue();
     let (client, server) = (client.concat(), server.concat());
     for cut in 1..client.len() {
@@ -500,7 +500,7 @@ fn cut_at_every_byte_it_is_the_same() {
 
 #[test]
 fn byte_by_byte_it_is_the_same() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     let (client, server, told) = dialogue();
     for byte in client.concat() {
@@ -514,7 +514,7 @@ fn byte_by_byte_it_is_the_same() {
 
 #[test]
 fn topics_behind_large_records_are_reached() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     let big = produce(8, 1, 1, &[("orders", &[20_000, 9_000]), ("carts", &[5_000]), ("mail", &[7])]);
     talk.client(&big[..3000]);
@@ -538,7 +538,7 @@ fn topics_behind_large_records_are_reached() {
 
 #[test]
 fn more_partitions_than_are_walked_are_said() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(produce(9, 1, 1, &[("orders", &[1; 65]), ("carts", &[1])]));
     talk.client(fetch(12, 2, &[("orders", 64), ("carts", 1)]));
@@ -551,7 +551,7 @@ fn more_partitions_than_are_walked_are_said() {
 
 #[test]
 fn no_answer_comes_where_none_is_asked_for() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(produce(7, 1, 0, &[("orders", &[10])])).client(produce(7, 2, 1, &[("orders", &[10])]));
     talk.server(produced(7, 2, "orders", 0));
@@ -562,7 +562,7 @@ fn no_answer_comes_where_none_is_asked_for() {
 
 #[test]
 fn header_version_0_has_no_client_id() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(heartbeat(0, 1));
     let body = Fields::new(false).i16(7).i16(0).i32(2).i32(0x0001_4141);
@@ -573,7 +573,7 @@ fn header_version_0_has_no_client_id() {
 
 #[test]
 fn a_version_that_is_not_known_yet_says_so() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(fetch(20, 1, &[("orders", 1)])).client(heartbeat(4, 2));
     let told = talk.take();
@@ -583,7 +583,7 @@ fn a_version_that_is_not_known_yet_says_so() {
 
 #[test]
 fn what_goes_beyond_its_message_is_unknown_and_the_next_is_found() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     let bad = [
         fields(METADATA, 8).array(3).string("orders"),
@@ -602,7 +602,7 @@ fn what_goes_beyond_its_message_is_unknown_and_the_next_is_found() {
 
 #[test]
 fn what_is_no_kafka_is_left_alone_at_once() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let request = heartbeat(0, 1);
     for (at, byte) in [(0, 0x7f), (3, 9), (4, 1), (5, 100), (6, 1), (7, 99), (12, 0xfe)] {
         let mut bytes = request.clone();
@@ -617,7 +617,7 @@ fn what_is_no_kafka_is_left_alone_at_once() {
 
 #[test]
 fn a_broken_header_ends_the_reading() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     let mut broken = heartbeat(0, 2);
     broken[5] = 120;
@@ -628,7 +628,7 @@ fn a_broken_header_ends_the_reading() {
 
 #[test]
 fn answers_to_what_was_not_seen_say_so() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(heartbeat(4, 1)).server(beaten(4, 8, 0)).server(beaten(4, 1, 0));
     let told = talk.take();
@@ -639,7 +639,7 @@ fn answers_to_what_was_not_seen_say_so() {
 
 #[test]
 fn requests_whose_connection_ends_are_told() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     for reset in [false, true] {
         let mut talk = Talk::open(&mut rig);
         // Other brokers' requests are counted with them.
@@ -660,7 +660,7 @@ fn requests_whose_connection_ends_are_told() {
 
 #[test]
 fn a_response_whose_connection_ends_in_its_middle_is_told() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(heartbeat(4, 1)).client(heartbeat(4, 2)).server(&beaten(4, 1, 7)[..12]).reset();
     let told = talk.take();
@@ -675,7 +675,7 @@ fn a_response_whose_connection_ends_in_its_middle_is_told() {
 
 #[test]
 fn joined_in_its_middle_it_is_found_at_the_next_message() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::joined(&mut rig);
     talk.client([0xaa; 700]).server([0xbb; 900]).client(heartbeat(4, 1)).server(beaten(4, 1, 0));
     let told = talk.take();
@@ -685,7 +685,7 @@ fn joined_in_its_middle_it_is_found_at_the_next_message() {
 
 #[test]
 fn joined_in_its_middle_a_response_is_what_somebody_waits_for() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::joined(&mut rig);
     // The tail of a longer one, which has the look of one itself.
     talk.client(heartbeat(4, 1)).server(beaten(4, 9, 0)).server(beaten(4, 1, 0));
@@ -697,7 +697,7 @@ fn joined_in_its_middle_a_response_is_what_somebody_waits_for() {
 
 #[test]
 fn tokens_after_the_first_sasl_handshake_are_not_read() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     for version in 0..2 {
         let mut talk = Talk::open(&mut rig);
         let body = || fields(SASL_HANDSHAKE, version);

@@ -72,7 +72,7 @@ fn lines(told: &[Told]) -> Vec<String> {
 
 #[test]
 fn a_hello_is_told_once_and_nothing_after_it() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(usual());
     assert_eq!(lines(&talk.take()), ["Shop.Example [h2,http/1.1]"]);
@@ -84,7 +84,7 @@ fn a_hello_is_told_once_and_nothing_after_it() {
 
 #[test]
 fn cut_at_every_byte_it_is_the_same() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let all = usual();
     for cut in 1..all.len() {
         let mut talk = Talk::open(&mut rig);
@@ -96,7 +96,7 @@ fn cut_at_every_byte_it_is_the_same() {
 
 #[test]
 fn byte_by_byte_it_is_the_same() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     for byte in usual() {
         talk.client([byte]);
@@ -106,7 +106,7 @@ fn byte_by_byte_it_is_the_same() {
 
 #[test]
 fn what_is_not_offered_is_not_told() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let long = "x".repeat(255);
     let many: Vec<String> = (0..20).map(|i| format!("p{i}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
@@ -134,7 +134,7 @@ fn what_is_not_offered_is_not_told() {
 
 #[test]
 fn a_hello_in_two_records_is_told_as_far_as_the_first_has_it() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let message = message(&[server_name("a.example"), key_share(), alpn(&["h2"])]);
     for (cut, expected) in [(300, "a.example [-]+"), (90, "- [-]+"), (20, "- [-]+"), (4, "- [-]+")] {
         let mut talk = Talk::open(&mut rig);
@@ -145,7 +145,7 @@ fn a_hello_in_two_records_is_told_as_far_as_the_first_has_it() {
 
 #[test]
 fn lengths_that_contradict_each_other_end_the_hello() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let good = hello(&[server_name("a.example"), alpn(&["h2"])]);
     // Of the session id, the cipher suites, the compression methods, all extensions.
     for (at, byte, expected) in
@@ -164,7 +164,7 @@ fn lengths_that_contradict_each_other_end_the_hello() {
 
 #[test]
 fn a_server_that_interrupts_ends_the_hello() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let all = usual();
     for (cut, expected) in [(600, "Shop.Example [-]+"), (7, "- [-]+"), (60, "- [-]+")] {
         let mut talk = Talk::open(&mut rig);
@@ -177,7 +177,7 @@ fn a_server_that_interrupts_ends_the_hello() {
 
 #[test]
 fn joined_in_its_middle_nothing_is_told() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::joined(&mut rig);
     for _ in 0..20 {
         talk.client([&[23, 3, 3, 0, 90][..], &[0x99; 90]].concat());

@@ -104,7 +104,7 @@ const DIALOGUE: &str = "0 [4, 3] [431, 325] Some(1001)";
 
 #[test]
 fn frames_are_counted_to_the_close() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = upgraded(&mut rig);
     let (ours, theirs) = dialogue();
     talk.client(ours);
@@ -118,7 +118,7 @@ fn frames_are_counted_to_the_close() {
 
 #[test]
 fn cut_at_every_byte_it_is_the_same() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let (ours, theirs) = dialogue();
     for cut in 1..ours.len() {
         let mut talk = upgraded(&mut rig);
@@ -134,7 +134,7 @@ fn cut_at_every_byte_it_is_the_same() {
 
 #[test]
 fn byte_by_byte_it_is_the_same() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = upgraded(&mut rig);
     let (ours, theirs) = dialogue();
     for byte in ours {
@@ -148,7 +148,7 @@ fn byte_by_byte_it_is_the_same() {
 
 #[test]
 fn frames_in_the_segment_of_the_upgrade_count() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = Talk::open(&mut rig);
     talk.client(GET).server(OK).client(ASK);
     talk.server([YES, &server(TEXT, 7), &server(TEXT, 2000), &server(BINARY, 1)].concat()).take();
@@ -158,7 +158,7 @@ fn frames_in_the_segment_of_the_upgrade_count() {
 
 #[test]
 fn many_and_large_frames() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = upgraded(&mut rig);
     for _ in 0..3 {
         talk.client(client(BINARY, 2).repeat(350)).server(server(BINARY, 70_000));
@@ -173,7 +173,7 @@ fn many_and_large_frames() {
 
 #[test]
 fn a_connection_that_ends_without_close_is_told() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = upgraded(&mut rig);
     talk.client(client(TEXT, 5)).reset();
     assert_eq!(lines(&talk.take()), ["0 [1, 0] [5, 0] None ended"]);
@@ -184,7 +184,7 @@ fn a_connection_that_ends_without_close_is_told() {
 
 #[test]
 fn counts_of_a_long_connection_are_told_now_and_then() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = upgraded(&mut rig);
     talk.client(client(TEXT, 5)).server(server(TEXT, 6));
     assert!(talk.take().is_empty());
@@ -204,7 +204,7 @@ fn counts_of_a_long_connection_are_told_now_and_then() {
 
 #[test]
 fn what_is_no_frame_ends_the_counting() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let broken = [
         server(TEXT, 3), // not masked
         client(0x83, 3), // reserved opcodes
@@ -225,7 +225,7 @@ fn what_is_no_frame_ends_the_counting() {
 
 #[test]
 fn after_a_gap_counting_goes_on() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::reading();
     let mut talk = upgraded(&mut rig);
     talk.client(client(TEXT, 5)).moved(Side::Client, 500);
     // As many early segments as are kept, and one more.

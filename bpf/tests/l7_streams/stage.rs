@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
 
 use fathom_bpf::abi::{ENDPOINT_READY, Event, L7_TEXT_MAX, LedgerStage, kind, l7_type};
-use fathom_bpf::load::Program;
+use fathom_bpf::load::{L7Mode, Program};
 use fathom_bpf::maps::LedgerSnapshot;
 use fathom_bpf::ring::Lane;
 use fathom_bpf::testing::{self, Veth};
@@ -66,6 +66,7 @@ impl Stage {
     fn on(road: Road) -> Self {
         // Old connections' remains don't displace the present one's, nor their requests its own.
         let rig = Rig::with(|config| {
+            config.l7 = L7Mode::All;
             config.sizes.l7_connections = 32 << 10;
             config.sizes.l7_exchanges = 256 << 10;
         });

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use fathom_bpf::abi::{
     self, CtEntry, Event, LedgerStage, PolicyEntry, PolicyKey, direction, trigger, verdict,
 };
-use fathom_bpf::load::{Datapath, LoadConfig, Program, Sizes};
+use fathom_bpf::load::{Datapath, L7Mode, LoadConfig, Program, Sizes};
 use fathom_bpf::maps::{LedgerSnapshot, ServiceSpec};
 use fathom_bpf::ring::{Lane, Reader};
 use fathom_bpf::testing::{self, TempBpffs};
@@ -66,9 +66,15 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// A ready pod ([`POD4`], [`POD6`]) that no policy selects, its peer and its node.
+    /// A ready pod ([`POD4`], [`POD6`]) that no policy selects, its peer and its node. Messages aren't read:
+    /// the programs for it take most of the time to load.
     pub fn new() -> Self {
         Self::with(|_| ())
+    }
+
+    /// The same, and messages are read.
+    pub fn reading() -> Self {
+        Self::with(|config| config.l7 = L7Mode::All)
     }
 
     pub fn with(adjust: impl FnOnce(&mut LoadConfig)) -> Self {
@@ -76,6 +82,7 @@ impl Rig {
         let mut config = LoadConfig {
             sizes: Sizes::small(),
             pin_dir: Some(bpffs.path().join("rig")),
+            l7: L7Mode::Off,
             ..LoadConfig::default()
         };
         adjust(&mut config);

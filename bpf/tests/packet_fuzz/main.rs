@@ -17,7 +17,7 @@ mod judge;
 
 use std::time::{Duration, Instant};
 
-use fathom_bpf::load::{EventPolicy, Program};
+use fathom_bpf::load::{EventPolicy, L7Mode, Program};
 use fathom_bpf::testing;
 
 use packet::Rig;
@@ -52,6 +52,7 @@ fn random_packets_meet_no_surprise() {
 
 fn fuzz(random: &mut Random, policy: EventPolicy, time: Duration, tally: &mut judge::Tally) {
     let mut rig = Rig::with(|config| {
+        config.l7 = L7Mode::All;
         config.event_policy = policy;
         config.sizes.events_bytes = 1 << 20;
     });

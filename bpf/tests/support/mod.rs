@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use fathom_bpf::abi::Event;
-use fathom_bpf::load::{Datapath, LoadConfig, Sizes};
+use fathom_bpf::load::{Datapath, L7Mode, LoadConfig, Sizes};
 use fathom_bpf::maps::ServiceSpec;
 use fathom_bpf::probe::Features;
 use fathom_bpf::ring::{Lane, Reader};
@@ -39,7 +39,8 @@ pub fn with(
 ) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     in_new_netns(|| {
-        let mut config = LoadConfig { sizes: Sizes::small(), ..LoadConfig::default() };
+        let sizes = Sizes::small();
+        let mut config = LoadConfig { l7: L7Mode::Off, sizes, ..LoadConfig::default() };
         let mut features = Features::probe();
         change(&mut config, &mut features);
         let datapath = Datapath::load_with(&config, features).expect("load (needs root)");

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 
 use anyhow::Context;
-use fathom_bpf::load::{Datapath, LoadConfig, Sizes, remove_pins};
+use fathom_bpf::load::{Datapath, L7Mode, LoadConfig, Sizes, remove_pins};
 use fathom_bpf::probe::Features;
 
 use crate::config::Place;
@@ -50,6 +50,7 @@ fn detach_filters(place: &Place) -> anyhow::Result<()> {
     let config = LoadConfig {
         pin_dir: Some(place.pin_dir()),
         replace_incompatible: true,
+        l7: L7Mode::Off,
         sizes: Sizes::small(),
         ..LoadConfig::default()
     };

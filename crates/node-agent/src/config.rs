@@ -254,8 +254,11 @@ pub enum Events {
 /// See [`Config::l7`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum L7 {
+    /// None; the programs that read messages aren't loaded
     Off,
+    /// DNS
     Dns,
+    /// HTTP/1, HTTP/2 with gRPC, DNS and Kafka; TLS and QUIC are recognised
     All,
 }
 

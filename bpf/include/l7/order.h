@@ -178,7 +178,10 @@ static __always_inline void l7_unstow(__u32 slot)
 		*(volatile __u64 *)&early->conn = 0;
 }
 
-/* The early segment whose turn has come; under the lock. 1 + its place in `early`, or 0. */
+/*
+ * The early segment whose turn has come; under the lock. 1 + its place in `early`, or 0.
+ * Where the rest isn't read, no turn comes.
+ */
 static __always_inline __u32 l7_next_early(struct l7_work *w, struct l7_order *o)
 {
 	__u32 found = 0;
@@ -191,7 +194,7 @@ static __always_inline __u32 l7_next_early(struct l7_work *w, struct l7_order *o
 		if (!o->early[i].len)
 			continue;
 		/* Overtaken by what was repeated in other pieces. */
-		if (from + (__s32)o->early[i].len <= 0) {
+		if (from + (__s32)o->early[i].len <= 0 || (o->flags & L7O_REST)) {
 			o->early[i].len = 0;
 			w->passed[i] = o->early[i].slot + 1;
 			continue;
@@ -277,7 +280,7 @@ static __noinline int l7_hold(struct __sk_buff *skb, struct l7_work *w, struct l
 		if (take) {
 			take &= 7;
 			l7_take_early(w, o, (take - 1) & (L7_HELD - 1), now);
-		} else if (!kept) {
+		} else if (!kept && !(o->flags & L7O_REST)) {
 			o->next = w->seq + w->len;
 			o->flags &= ~L7O_BODY;
 			o->busy = 1;
@@ -301,7 +304,7 @@ static __noinline int l7_hold(struct __sk_buff *skb, struct l7_work *w, struct l
 		l7_lose(conn, &conn->dir[w->index & 1]);
 		return L7_READ;
 	}
-	if (!kept)
+	if (!kept && !(o->flags & L7O_REST))
 		l7_gap(conn);
 	return L7_PASS;
 }

@@ -247,6 +247,18 @@ fn behind_a_gap_no_response_is_paired_by_guess_and_none_is_missed_at_the_end() {
     assert_eq!(lines(&talk.take()), ["8 1 shop.example /a?b=c"]);
 }
 
+/// What comes early is held as it is; that it is body is known only when its turn would come.
+#[test]
+fn a_body_that_the_close_ends_has_no_messages_in_it_also_where_it_came_early() {
+    let mut rig = Rig::reading();
+    let mut talk = Talk::open(&mut rig);
+    let (head, decoy) = (b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 500 part of it\r\n\r\n");
+    talk.client(GET).server(&head[..14]).out_of_turn(Side::Server, 5, decoy).server(&head[14..]);
+    talk.moved(Side::Server, decoy.len()).server(decoy).close();
+    assert_eq!(lines(&talk.take()), ["0 1 shop.example /a?b=c", "0 Some(200)"]);
+    assert_eq!((talk.counted(LedgerStage::L7Held), talk.counted(LedgerStage::L7Gaps)), (1, 0));
+}
+
 #[test]
 fn a_port_used_again_begins_anew() {
     let mut rig = Rig::reading();

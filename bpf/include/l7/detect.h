@@ -133,10 +133,19 @@ static __always_inline int detect_preface(struct l7_work *w)
 	return L7_NEXT;
 }
 
-/* RFC 9113 section 4.1: type and length that go together, on a stream that may have them. */
-static __always_inline int http2_frame_plausible(__u32 len, __u32 type, __u32 stream)
+/* Flags that frames of each type have, by its number: a byte for each type (RFC 9113 section 6). */
+#define HTTP2_FLAGS_0_7 0x00010c0100002d09ULL
+#define HTTP2_FLAGS_8_9 0x0400U
+
+/* RFC 9113 section 4.1: type, flags and length that go together, on a stream that may have them. */
+static __always_inline int http2_frame_plausible(__u32 len, __u32 type, __u32 flags, __u32 stream)
 {
+	__u64 known = type & 8 ? HTTP2_FLAGS_8_9 : HTTP2_FLAGS_0_7;
+
 	if (len > (1 << 20) || type > 9 || stream >> 31)
+		return 0;
+	/* Others mean nothing, and nobody sets them. */
+	if (flags & ~(known >> ((type & 7) * 8)) & 0xff)
 		return 0;
 	switch (type) {
 	case 0: /* DATA */
@@ -172,7 +181,8 @@ static __always_inline int detect_frames(struct l7_work *w)
 		if (off + 9 > left)
 			break;
 		len = l7_be32(w, at + off) >> 8;
-		if (!http2_frame_plausible(len, l7_byte(w, at + off + 3), l7_be32(w, at + off + 5)))
+		if (!http2_frame_plausible(len, l7_byte(w, at + off + 3), l7_byte(w, at + off + 4),
+					   l7_be32(w, at + off + 5)))
 			return L7_LOST;
 		off += 9 + len;
 		chain += 1;

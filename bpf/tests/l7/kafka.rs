@@ -695,6 +695,17 @@ fn joined_in_its_middle_a_response_is_what_somebody_waits_for() {
     assert_eq!(lines(&talk.take()), ["9 unmatched = None"]);
 }
 
+/// Of HTTP/2 a frame of one byte and the beginning of a long one, but for flags that no frame has.
+#[test]
+fn joined_in_its_middle_a_request_that_looks_like_frames_is_none() {
+    let mut rig = Rig::reading();
+    let mut talk = Talk::joined(&mut rig);
+    let mut request = b"\0\0\x01\x01\0\x0c\0\x04\xcd\x85\x06\xdc\0\x01e\0\0\0\x01".to_vec();
+    request.resize(4 + 257, 0);
+    talk.server(b"").client(request).server(beaten(4, 0xcd85_06dc_u32 as i32, 0));
+    assert_eq!(lines(&talk.take()), ["3448047324 12v4 e  0", "3448047324 12v4 = Some(0)"]);
+}
+
 #[test]
 fn tokens_after_the_first_sasl_handshake_are_not_read() {
     let mut rig = Rig::reading();

@@ -122,7 +122,8 @@ int l7_tcp(struct __sk_buff *skb)
 	if (!w)
 		return TC_ACT_UNSPEC;
 	if ((w->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
-		if (w->index)
+		conn = l7_conn_of(w);
+		if (w->index && !(conn && l7_opened_by(w, conn)))
 			l7_open(0);
 		return TC_ACT_UNSPEC;
 	}
@@ -138,11 +139,11 @@ int l7_tcp(struct __sk_buff *skb)
 			return TC_ACT_UNSPEC;
 	}
 	if (w->source == L7_FROM_PACKET) {
-		if (conn->flags & L7C_TURNED)
-			w->index = w->ct_index ^ 1;
+		w->ct_index = (w->dir == DIR_EGRESS) ^ !!(conn->flags & L7C_EGRESS);
+		w->index = w->ct_index ^ !!(conn->flags & L7C_TURNED);
 		w->conn = conn->id;
 		if (!w->len || l7_admit(skb, w, conn) != L7_READ) {
-			if (w->over)
+			if (w->over && !l7_awaited(w, conn))
 				l7_close(skb, w, conn);
 			return TC_ACT_UNSPEC;
 		}

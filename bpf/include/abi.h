@@ -534,7 +534,7 @@ FATHOM_ASSERT_SIZE(struct ct6_key, 40);
 #define CT_F_LOCAL_HOST (1 << 5)
 #define CT_F_DENY_RULE  (1 << 6) /* with CT_F_DENIED: by a rule that denies, not by default */
 
-/* ct_entry.tcp_flags, beside what TCP has: application protocols are not, or no longer, looked at. */
+/* ct_entry.tcp_flags, in the place of CWR: application protocols are not, or no longer, looked at. */
 #define CT_L7_OFF 0x80
 
 /*
@@ -560,7 +560,7 @@ struct ct_entry {
 	__u32 ifindex;     /* a packet from another device is not this connection's */
 	__u32 service_id;  /* CONN: restore this frontend on replies; SERVICE: the backend id */
 	__u32 syn_us;      /* CLOCK_BOOTTIME, microseconds, wraps */
-	__u8 tcp_flags[2]; /* seen so far */
+	__u8 tcp_flags[2]; /* seen so far, without those of ECN */
 	__u8 flags;        /* CT_F_* */
 	__u8 match;        /* MATCH_* of the verdict */
 };

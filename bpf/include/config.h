@@ -59,6 +59,9 @@ FATHOM_CONFIG(__u64, cfg_l7_sample_ns, 5000000000ULL);
 
 /* entries of l7_early, a power of two, less one */
 FATHOM_CONFIG(__u32, cfg_l7_early_mask, 64 - 1);
+/* Ticks after which nobody reads a segment any more, and nobody keeps an early one. */
+FATHOM_CONFIG(__u32, cfg_l7_turn_ticks, 4);
+FATHOM_CONFIG(__u32, cfg_l7_early_ticks, 62);
 
 /* entries of l7_exchanges, a power of two, less one */
 FATHOM_CONFIG(__u32, cfg_l7_exchange_mask, 16 * 1024 - 1);

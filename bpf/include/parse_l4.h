@@ -36,7 +36,7 @@ static __always_inline int parse_tcp(struct __sk_buff *skb, struct packet *pkt)
 	pkt->sport = tcp.sport;
 	pkt->dport = tcp.dport;
 	pkt->tcp_flags = tcp.flags;
-	pkt->progress = tcp.flags;
+	pkt->progress = tcp.flags & ~TCP_ECN;
 	pkt->flags &= ~EVENT_F_NO_L4;
 	header = (tcp.doff >> 4) * 4;
 	if (header < sizeof(tcp))

@@ -86,6 +86,7 @@ struct ip6_ext {
 #define TCP_PSH 0x08
 #define TCP_ACK 0x10
 #define TCP_URG 0x20
+#define TCP_ECN 0xc0 /* ECE and CWR (RFC 3168): nothing of how far a connection is */
 
 struct tcp_header {
 	__be16 sport;

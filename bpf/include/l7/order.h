@@ -25,9 +25,6 @@
 
 #define L7_LEAP (1U << 30) /* sequence numbers can tell no more than twice as much apart */
 
-#define L7_TURN_TICKS  4  /* nobody reads as long: whose turn it was is gone */
-#define L7_EARLY_TICKS 64 /* nor keeps a segment so long */
-
 #define L7_STOW_TRIES 8 /* places that an early segment may have */
 
 static __always_inline struct l7_conn *l7_conn_of(struct l7_work *w)
@@ -44,7 +41,7 @@ static __always_inline struct l7_turn *l7_turn_of(const struct l7_conn *conn)
 
 static __always_inline int l7_busy(const struct l7_order *o, __u32 now)
 {
-	return o->busy && ticks_since(now, o->since) <= L7_TURN_TICKS;
+	return o->busy && ticks_since(now, o->since) <= cfg_l7_turn_ticks;
 }
 
 /* Bytes were missed; who waits for an answer may have got it there. */
@@ -52,17 +49,6 @@ static __always_inline void l7_gap(struct l7_conn *conn)
 {
 	conn->gap = 1;
 	ledger_count(LEDGER_L7_GAPS);
-}
-
-/* What was begun is dropped, and a beginning is looked for. */
-static __always_inline void l7_look(struct l7_dir *d)
-{
-	d->flags = L7D_LOST;
-	d->carry = 0;
-	d->skip = 0;
-	d->state = 0;
-	d->tries = 0;
-	d->resumed = 1;
 }
 
 /* The thread is lost. */
@@ -93,8 +79,12 @@ static __always_inline void l7_leap(struct l7_order *o)
 	o->flags |= L7O_BODY;
 }
 
-/* Whether the segment's turn has come; under the lock. `*seen` = bytes of it that were read before. */
-static __always_inline int l7_ask(struct l7_order *o, __u32 seq, __u32 len, __u32 now, __u32 *seen)
+/*
+ * Whether the segment's turn has come; under the lock. `*seen` = bytes of it that were
+ * read before; `*lost`: whoever had the turn before didn't give it back, nor what it read.
+ */
+static __always_inline int l7_ask(struct l7_order *o, __u32 seq, __u32 len, __u32 now, __u32 *seen,
+				  __u32 *lost)
 {
 	__s32 ahead;
 
@@ -119,6 +109,7 @@ static __always_inline int l7_ask(struct l7_order *o, __u32 seq, __u32 len, __u3
 	*seen = -ahead;
 	if (*seen >= len)
 		return L7_PASS;
+	*lost = o->busy;
 	o->flags &= ~L7O_BODY;
 	o->next = seq + len;
 	o->busy = 1;
@@ -152,7 +143,7 @@ FATHOM_STEP l7_stow(struct __sk_buff *skb)
 		if (!early)
 			return 0;
 		bpf_spin_lock(&early->lock);
-		mine = !early->conn || ticks_since(now, early->tick) > L7_EARLY_TICKS;
+		mine = !early->conn || ticks_since(now, early->tick) > cfg_l7_early_ticks;
 		if (mine) {
 			early->conn = conn;
 			early->tick = now;
@@ -170,11 +161,12 @@ FATHOM_STEP l7_stow(struct __sk_buff *skb)
 	return 0;
 }
 
-static __always_inline void l7_unstow(__u32 slot)
+/* Gives the place back, unless another connection has it by now. */
+static __always_inline void l7_unstow(__u32 slot, __u64 conn)
 {
 	struct l7_early *early = bpf_map_lookup_elem(&l7_early, &slot);
 
-	if (early)
+	if (early && early->conn == conn)
 		*(volatile __u64 *)&early->conn = 0;
 }
 
@@ -211,7 +203,7 @@ static __always_inline void l7_sweep(struct l7_work *w)
 #pragma unroll
 	for (__u32 i = 0; i < L7_HELD; i++) {
 		if (w->passed[i])
-			l7_unstow(w->passed[i] - 1);
+			l7_unstow(w->passed[i] - 1, w->conn);
 		w->passed[i] = 0;
 	}
 }
@@ -240,6 +232,7 @@ static __always_inline void l7_take_early(struct l7_work *w, struct l7_order *o,
 	o->next = seq + len;
 	o->busy = 1;
 	o->since = now;
+	w->turn = now;
 	w->source = L7_FROM_EARLY;
 	w->rounds = 0;
 	w->off = seen;
@@ -252,7 +245,7 @@ static __noinline int l7_hold(struct __sk_buff *skb, struct l7_work *w, struct l
 {
 	struct l7_order *o = &conn->order[w->ct_index & 1];
 	struct l7_turn *turn = l7_turn_of(conn);
-	__u32 now = now_ticks(), slot, kept = 0, take = 0, lost = 0, i;
+	__u32 now = now_ticks(), slot, kept = 0, take = 0, lost = 0, stale = 0, i;
 
 	if (!turn)
 		return L7_PASS;
@@ -275,6 +268,7 @@ static __noinline int l7_hold(struct __sk_buff *skb, struct l7_work *w, struct l
 	}
 	w->passed[0] = w->passed[1] = w->passed[2] = w->passed[3] = 0;
 	if (!l7_busy(o, now)) {
+		stale = o->busy;
 		/* Who was reading may have ended before this one was there to be found. */
 		take = l7_next_early(w, o);
 		if (take) {
@@ -285,6 +279,7 @@ static __noinline int l7_hold(struct __sk_buff *skb, struct l7_work *w, struct l
 			o->flags &= ~L7O_BODY;
 			o->busy = 1;
 			o->since = now;
+			w->turn = now;
 			lost = 1;
 		}
 	}
@@ -293,10 +288,12 @@ static __noinline int l7_hold(struct __sk_buff *skb, struct l7_work *w, struct l
 	if (kept)
 		ledger_count(LEDGER_L7_HELD);
 	else if (slot)
-		l7_unstow(slot - 1);
+		l7_unstow(slot - 1, w->conn);
 	if (take) {
 		/* Another's place is in use: what came early here is a gap. */
-		if (!kept)
+		if (stale)
+			l7_lose(conn, &conn->dir[w->index & 1]);
+		else if (!kept)
 			l7_gap(conn);
 		return L7_READ;
 	}
@@ -313,7 +310,7 @@ static __noinline int l7_hold(struct __sk_buff *skb, struct l7_work *w, struct l
 static __noinline int l7_admit(struct __sk_buff *skb, struct l7_work *w, struct l7_conn *conn)
 {
 	struct l7_order *o = &conn->order[w->ct_index & 1];
-	__u32 now = now_ticks(), seen = 0, body;
+	__u32 now = now_ticks(), seen = 0, lost = 0, body;
 	struct l7_turn *turn;
 	int act;
 
@@ -328,14 +325,18 @@ static __noinline int l7_admit(struct __sk_buff *skb, struct l7_work *w, struct 
 	if (!turn)
 		return L7_PASS;
 	bpf_spin_lock(&turn->lock);
-	act = l7_ask(o, w->seq, w->len, now, &seen);
+	act = l7_ask(o, w->seq, w->len, now, &seen, &lost);
 	bpf_spin_unlock(&turn->lock);
 	if (act == L7_EARLY_ONE)
 		return l7_hold(skb, w, conn);
 	if (seen && !body)
 		ledger_count(LEDGER_L7_REPEATED);
-	if (act == L7_READ)
+	if (act == L7_READ) {
+		w->turn = now;
 		l7_trim(w, seen);
+		if (lost)
+			l7_lose(conn, &conn->dir[w->index & 1]);
+	}
 	return act;
 }
 
@@ -370,7 +371,7 @@ static __noinline int l7_turn_over(struct l7_work *w, struct l7_conn *conn)
 	bpf_spin_unlock(&turn->lock);
 	l7_sweep(w);
 	if (early)
-		l7_unstow(was);
+		l7_unstow(was, w->conn);
 	return take ? L7_READ : L7_PASS;
 }
 

@@ -168,6 +168,7 @@ struct l7_dir {
 #define L7C_JOINED (1 << 0) /* seen from its middle on */
 #define L7C_FIRST  (1 << 1) /* no response was told yet */
 #define L7C_TURNED (1 << 2) /* conntrack takes the server for who opened it: it was seen first */
+#define L7C_EGRESS (1 << 3) /* conntrack, when it was first seen, took the pod for who opened it */
 
 /* An HTTP/1 request that waits alone, as most do: with its connection, where it needs no lock. */
 struct l7_asked {
@@ -195,7 +196,7 @@ struct l7_conn {
 	__u8 gap;  /* bytes were missed: what waits for its answer may have got it there */
 	struct l7_asked asked;
 	struct l7_local local;
-	struct l7_order order[2]; /* by conntrack's notion of directions, which doesn't change */
+	struct l7_order order[2]; /* by conntrack's notion of directions when it was first seen */
 	struct l7_dir dir[2];
 };
 
@@ -323,8 +324,8 @@ struct l7_work {
 	__u8 spare[3];
 	__u32 slot;            /* in l7_early */
 	__u32 passed[L7_HELD]; /* 1 + places in l7_early of segments that were overtaken */
-	__u32 pad;
-	__u64 leap;      /* what the parser passes over beyond the segment */
+	__u32 turn;            /* ticks: when it was taken */
+	__u64 leap;            /* what the parser passes over beyond the segment */
 	struct l7_dir d; /* the segment's direction, while it is read; l7_put_back returns it */
 	struct l7_asked asked;
 	struct l7_local local;

@@ -31,6 +31,9 @@ FATHOM_STEP l7_open(__u32 joined)
 	w->serial += 1;
 	fresh->id = w->serial << 16 | (bpf_get_smp_processor_id() & 0xffff);
 	fresh->flags = L7C_FIRST;
+	/* Conntrack may forget it and take the other side for its opener: here that stays. */
+	if ((w->dir == DIR_EGRESS) ^ (w->ct_index & 1))
+		fresh->flags |= L7C_EGRESS;
 	if (joined) {
 		fresh->flags |= L7C_JOINED;
 		/* Each direction is somewhere within a message. */
@@ -45,6 +48,36 @@ FATHOM_STEP l7_open(__u32 joined)
 	}
 	ledger_count(LEDGER_L7_OPENED);
 	bpf_map_update_elem(&l7_conns, &w->tuple, fresh, BPF_ANY);
+	return 0;
+}
+
+/*
+ * Whether an answer to a SYN is the one that the connection was opened by, again. The
+ * stack may not have taken what the client sent since: that is repeated, and was read.
+ */
+static __always_inline int l7_opened_by(const struct l7_work *w, const struct l7_conn *conn)
+{
+	return !(conn->flags & L7C_JOINED) && conn->order[1].next == w->seq + 1;
+}
+
+/*
+ * Whether bytes before the last FIN are still on their way: the packet at hand came before
+ * them, or others did. After a RST nothing comes.
+ */
+static __always_inline int l7_awaited(const struct l7_work *w, const struct l7_conn *conn)
+{
+	const struct l7_order *o = &conn->order[w->ct_index & 1];
+
+	if (w->tcp_flags & TCP_RST)
+		return 0;
+	if ((o->flags & (L7O_STARTED | L7O_REST)) == L7O_STARTED &&
+	    (__s32)(w->seq + w->len - o->next) > 0)
+		return 1;
+#pragma unroll
+	for (__u32 i = 0; i < L7_HELD; i++) {
+		if (conn->order[0].early[i].len || conn->order[1].early[i].len)
+			return 1;
+	}
 	return 0;
 }
 
@@ -174,7 +207,7 @@ FATHOM_STEP l7_end(void)
 		struct l7_early_at *at = &conn->order[i / L7_HELD].early[i % L7_HELD];
 
 		if (at->len)
-			l7_unstow(at->slot);
+			l7_unstow(at->slot, conn->id);
 	}
 	for (__u32 i = 0; i < 2; i++) {
 		/* Kept by conntrack's notion of directions, which doesn't change. */
@@ -197,7 +230,7 @@ static __always_inline void l7_drop(struct l7_work *w)
 	l7_mark_off(w);
 	l7_end();
 	if (w->source == L7_FROM_EARLY)
-		l7_unstow(w->slot);
+		l7_unstow(w->slot, w->conn);
 }
 
 /* As much as the protocol has: of HTTP/2 it is much. */
@@ -322,18 +355,25 @@ static __always_inline int l7_segment(struct __sk_buff *skb, struct l7_work *w,
 	if (w->conn_proto == L7_HTTP1)
 		return L7_HERE;
 	l7_parse(skb, w->conn_proto);
+	/* More tail calls than the kernel makes. */
+	l7_lose(conn, d);
 	return L7_DONE;
 }
 
-/* After a parser: what it knows of the direction goes back. 0 = the connection is gone. */
+/* After a parser: what it knows of the direction goes back. 0 = the connection is gone, or its turn is. */
 static __always_inline int l7_put_back(struct l7_work *w, struct l7_conn *conn)
 {
+	__u32 index;
+
 	/* Another's by now: the ports were used again. */
 	if (!conn || conn->id != w->conn) {
 		if (w->source == L7_FROM_EARLY)
-			l7_unstow(w->slot);
+			l7_unstow(w->slot, w->conn);
 		return 0;
 	}
+	/* It took so long that another CPU went on without what was read here. */
+	if (conn->order[w->ct_index & 1].since != w->turn)
+		return 0;
 	if (w->d.flags & L7D_LOST)
 		l7_gap(conn);
 	/* Not if it was put back before, in the middle of a segment. */
@@ -342,8 +382,9 @@ static __always_inline int l7_put_back(struct l7_work *w, struct l7_conn *conn)
 		w->d.skip = 0;
 	}
 	/* Not if the other direction changed what is spoken meanwhile. */
+	index = w->ct_index ^ !!(conn->flags & L7C_TURNED); /* as it is now */
 	if (conn->proto == w->conn_proto)
-		l7_copy_dir(&conn->dir[w->index & 1], &w->d, w->conn_proto);
+		l7_copy_dir(&conn->dir[index & 1], &w->d, w->conn_proto);
 	/* Each by itself: the other direction may be doing the same. */
 	if (w->asked.changed)
 		conn->asked = w->asked;
@@ -387,7 +428,7 @@ static __always_inline void l7_segment_end(struct __sk_buff *skb, struct l7_work
 		l7_lose(conn, &conn->dir[w->index & 1]);
 		conn->order[w->ct_index & 1].busy = 0;
 	}
-	if (w->over)
+	if (w->over && !l7_awaited(w, conn))
 		l7_close(skb, w, conn);
 }
 

@@ -119,6 +119,17 @@ static __always_inline int l7_bring(struct __sk_buff *skb, struct l7_work *w, __
 	return !bpf_skb_load_bytes(skb, w->off + pos, w->b + L7_CARRY, size);
 }
 
+/* What was begun is dropped, and a beginning is looked for. */
+static __always_inline void l7_look(struct l7_dir *d)
+{
+	d->flags = L7D_LOST;
+	d->carry = 0;
+	d->skip = 0;
+	d->state = 0;
+	d->tries = 0;
+	d->resumed = 1;
+}
+
 /* Loads the window from `at` on; what it holds before that is forgotten. 0 = nothing more came. */
 FATHOM_STEP l7_refill(struct __sk_buff *skb)
 {
@@ -137,10 +148,16 @@ FATHOM_STEP l7_refill(struct __sk_buff *skb)
 	size = rest > L7_LOAD ? L7_LOAD : rest;
 	if (size <= left)
 		return 0;
-	w->taken += size - left;
 	w->at = L7_CARRY;
-	w->n = L7_CARRY + size;
-	return l7_bring(skb, w, pos, size);
+	w->n = L7_CARRY;
+	if (!l7_bring(skb, w, pos, size)) {
+		/* An early segment whose place is gone. */
+		l7_look(&w->d);
+		return 0;
+	}
+	w->taken += size - left;
+	w->n += size;
+	return 1;
 }
 
 /* Passes over `k` bytes; what goes beyond the packet is left to the next ones. */

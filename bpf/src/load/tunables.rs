@@ -16,6 +16,10 @@ const TICK_SHIFT: u32 = 4;
 
 /// How long the ports of a first fragment are remembered; RFC 791 asks for 15 s.
 const FRAGMENT_MEMORY: Duration = Duration::from_secs(30);
+/// Nobody reads a segment as long: whose turn it was is gone.
+const L7_TURN: Duration = Duration::from_millis(256);
+/// Nor keeps an early one as long.
+const L7_EARLY: Duration = Duration::from_secs(4);
 
 pub(super) fn set(open: &mut OpenFathomSkel<'_>, config: &LoadConfig, features: &Features) -> Result<()> {
     let jiffy_ns = sys::tick_ns().context(|| "ask for the length of a jiffy".into())?;
@@ -42,6 +46,8 @@ pub(super) fn set(open: &mut OpenFathomSkel<'_>, config: &LoadConfig, features: 
     rodata.cfg_sock_netns_cookie = u8::from(features.netns_cookie);
     rodata.cfg_peer_address_service = u8::from(config.peer_address == PeerAddress::Service);
     headers::set(rodata, &config.l7_headers);
+    rodata.cfg_l7_turn_ticks = ticks(L7_TURN);
+    rodata.cfg_l7_early_ticks = ticks(L7_EARLY);
     rodata.cfg_l7_early_mask = config.sizes.l7_early() - 1;
     rodata.cfg_l7_exchange_mask = config.sizes.l7_exchanges / 4 - 1;
     rodata.cfg_l7 = match config.l7 {

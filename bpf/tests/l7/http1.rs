@@ -2,7 +2,9 @@
 
 use fathom_bpf::abi::{LedgerStage, flag, l7_flag, l7_method, l7_protocol, l7_text, l7_type};
 
-use crate::packet::Rig;
+use libbpf_rs::MapCore as _;
+
+use crate::packet::{ACK, FIN, Rig, SYN};
 use crate::talk::{Side, Talk, Told};
 
 const GET: &[u8] = b"GET /a?b=c HTTP/1.1\r\nHost: shop.example\r\nAccept: */*\r\n\r\n";
@@ -257,6 +259,89 @@ fn a_body_that_the_close_ends_has_no_messages_in_it_also_where_it_came_early() {
     talk.moved(Side::Server, decoy.len()).server(decoy).close();
     assert_eq!(lines(&talk.take()), ["0 1 shop.example /a?b=c", "0 Some(200)"]);
     assert_eq!((talk.counted(LedgerStage::L7Held), talk.counted(LedgerStage::L7Gaps)), (1, 0));
+}
+
+/// RFC 3168: CWR and ECE ask for congestion notification, and say nothing of how far a connection is.
+#[test]
+fn connections_with_congestion_notification_are_read_from_their_beginning() {
+    const ECE: u8 = 0x40;
+    const CWR: u8 = 0x80;
+    let mut rig = Rig::reading();
+    let mut talk = Talk::silent(&mut rig, true);
+    talk.handshake_with([SYN | ECE | CWR, SYN | ACK | ECE]);
+    talk.client(&GET[..20]).bare(Side::Client, ACK | CWR, 0).client(&GET[20..]).server(OK);
+    let told = talk.take();
+    assert_eq!(lines(&told), ["0 1 shop.example /a?b=c", "0 Some(200)"]);
+    assert!(told.iter().all(|t| !t.has(l7_flag::JOINED)));
+    assert!(told[1].has(l7_flag::FIRST) && told[1].event.handshake_us > 0);
+}
+
+/// A server whose queue is full drops what the client sent behind the handshake, and answers its SYN again.
+#[test]
+fn an_answer_to_a_syn_that_is_repeated_begins_nothing() {
+    let mut rig = Rig::reading();
+    let mut talk = Talk::open(&mut rig);
+    talk.client(GET).bare(Side::Server, SYN | ACK, -1).bare(Side::Client, ACK, 0);
+    talk.out_of_turn(Side::Client, -(GET.len() as i32), GET).server(OK);
+    let told = talk.take();
+    assert_eq!(lines(&told), ["0 1 shop.example /a?b=c", "0 Some(200)"]);
+    assert!(told[1].has(l7_flag::FIRST) && told[1].head.latency_ns > 0);
+}
+
+/// Its table is shared with all flows; that of what is read is another.
+#[test]
+fn whoever_speaks_when_conntrack_has_forgotten_the_connection_is_who_it_was() {
+    let mut rig = Rig::reading();
+    let table = rig.pinned("ct4");
+    let forget = || {
+        let keys: Vec<_> = table.keys().collect();
+        keys.iter().for_each(|key| table.delete(key).expect("forgotten"));
+        keys.len()
+    };
+    let mut talk = Talk::open(&mut rig);
+    talk.client(GET);
+    assert_eq!(forget(), 1);
+    talk.server(OK).client(GET);
+    assert_eq!(forget(), 1);
+    talk.client(GET).server(OK).server(OK);
+    let told = talk.take();
+    assert_eq!(
+        lines(&told),
+        [
+            "0 1 shop.example /a?b=c",
+            "0 Some(200)",
+            "1 1 shop.example /a?b=c",
+            "2 1 shop.example /a?b=c",
+            "1 Some(200)",
+            "2 Some(200)"
+        ]
+    );
+    assert!(told.iter().all(|t| t.event.flags & flag::REPLY != 0 || t.event.dport() == 8080));
+}
+
+/// Half-closed by the client; the server's last bytes come in any order.
+#[test]
+fn a_connection_ends_when_the_bytes_before_its_end_were_there() {
+    let mut rig = Rig::reading();
+    let part = OK.len() as i32 - 10;
+    let mut talk = Talk::open(&mut rig);
+    // The end overtakes all of it.
+    talk.client(GET).bare(Side::Client, ACK | FIN, 0).bare(Side::Server, ACK | FIN, OK.len() as i32);
+    talk.server(OK);
+    assert_eq!(lines(&talk.take()), ["0 1 shop.example /a?b=c", "0 Some(200)"]);
+
+    let mut talk = Talk::open(&mut rig);
+    // The first bytes are late.
+    talk.client(GET).bare(Side::Client, ACK | FIN, 0).out_of_turn(Side::Server, part, &OK[part as usize..]);
+    talk.bare(Side::Server, ACK | FIN, OK.len() as i32).server(&OK[..part as usize]);
+    assert_eq!(lines(&talk.take()), ["0 1 shop.example /a?b=c", "0 Some(200)"]);
+
+    // A reset is an end.
+    let mut talk = Talk::open(&mut rig);
+    talk.client(GET).out_of_turn(Side::Server, part, &OK[part as usize..]).reset();
+    let told = talk.take();
+    assert_eq!(lines(&told), ["0 1 shop.example /a?b=c", "0 None"]);
+    assert!(told[1].has(l7_flag::ENDED));
 }
 
 #[test]

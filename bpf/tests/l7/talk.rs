@@ -106,10 +106,22 @@ impl<'a> Talk<'a> {
     }
 
     pub fn handshake(&mut self) {
+        self.handshake_with([SYN, SYN | ACK]);
+    }
+
+    /// With these flags in the first two packets.
+    pub fn handshake_with(&mut self, [ask, answer]: [u8; 2]) {
         let [client, server] = self.next;
-        self.frame(Side::Client, SYN, client.wrapping_sub(1), 0, b"");
-        self.frame(Side::Server, SYN | ACK, server.wrapping_sub(1), client, b"");
+        self.frame(Side::Client, ask, client.wrapping_sub(1), 0, b"");
+        self.frame(Side::Server, answer, server.wrapping_sub(1), client, b"");
         self.frame(Side::Client, ACK, client, server, b"");
+    }
+
+    /// A packet with these flags and no bytes, so far from where the side's stream is.
+    pub fn bare(&mut self, side: Side, flags: u8, offset: i32) -> &mut Self {
+        let (mine, theirs) = self.numbers(side);
+        self.frame(side, flags, mine.wrapping_add_signed(offset), theirs, b"");
+        self
     }
 
     /// The next bytes of a side, in one segment as far as a test run takes so many.

@@ -201,6 +201,11 @@ impl Road<'_> {
         if self.plan.losses == 0 && self.one_in(self.plan.probes) {
             self.probe(side);
         }
+        // The server's stack took none of it, as far as the server's answer to the SYN says, once more.
+        if self.plan.joined.is_none() && self.seen[Side::Server as usize] == 0 && self.one_in(8) {
+            let [client, server] = self.plan.first;
+            self.packets.push(Packet::new(Side::Server, SYN | ACK, server, client.wrapping_add(1), &[]));
+        }
         if self.one_in(2) {
             let at = self.seen[side.other() as usize];
             self.push(side.other(), ACK, at, &[]);

@@ -181,6 +181,9 @@ static __always_inline int detect_frames(struct l7_work *w)
 		if (off + 9 > left)
 			break;
 		len = l7_be32(w, at + off) >> 8;
+		/* What continues a block begins none. */
+		if (!chain && l7_byte(w, at + 3) == 9)
+			return L7_LOST;
 		if (!http2_frame_plausible(len, l7_byte(w, at + off + 3), l7_byte(w, at + off + 4),
 					   l7_be32(w, at + off + 5)))
 			return L7_LOST;
@@ -193,11 +196,16 @@ static __always_inline int detect_frames(struct l7_work *w)
 #define KAFKA_CLIENT_SEEN 24 /* characters of a client's id that must be such */
 
 /* Kafka protocol, request header: size, API key, version, correlation id, client id. */
-static __always_inline int detect_kafka(struct l7_work *w)
+FATHOM_STEP detect_kafka(void)
 {
-	__u32 left = l7_left(w), at = w->at;
+	struct l7_work *w = l7_scratch();
+	__u32 left, at;
 	__s32 client;
 
+	if (!w)
+		return L7_LOST;
+	left = l7_left(w);
+	at = w->at;
 	if (left >= 2 && l7_be16(w, at) >= 0x0640)
 		return L7_LOST;
 	if (left >= 6 && l7_be16(w, at + 4) >= KAFKA_APIS)
@@ -374,7 +382,9 @@ FATHOM_STEP l7_detect(__u32 proto)
 	if (proto == L7_HTTP2 || (!proto && (w->index || !w->begins))) {
 		if (l7_left(w) < 9 && (w->index || proto))
 			more |= l7_byte(w, w->at) == 0;
-		else if (detect_frames(w) == L7_NEXT)
+		else if (detect_frames(w) == L7_NEXT &&
+			 /* Where both would do: a name is more than numbers. */
+			 (proto || w->begins || detect_kafka() != L7_NEXT))
 			return L7_NEXT;
 	}
 	w->found = L7_HTTP1;
@@ -396,7 +406,7 @@ FATHOM_STEP l7_detect(__u32 proto)
 		return L7_NEXT;
 	w->found = L7_KAFKA;
 	if ((!proto || proto == L7_KAFKA) && !w->index) {
-		got = detect_kafka(w);
+		got = detect_kafka();
 		if (got == L7_NEXT)
 			return L7_NEXT;
 		more |= got == L7_MORE;

@@ -704,6 +704,13 @@ fn joined_in_its_middle_a_request_that_looks_like_frames_is_none() {
     request.resize(4 + 257, 0);
     talk.server(b"").client(request).server(beaten(4, 0xcd85_06dc_u32 as i32, 0));
     assert_eq!(lines(&talk.take()), ["3448047324 12v4 e  0", "3448047324 12v4 = Some(0)"]);
+
+    // A CONTINUATION, and then what may be DATA.
+    let mut talk = Talk::joined(&mut rig);
+    let mut request = b"\0\0\x09\x09\0\x0c\0\x03\x83\0\0\x05\0\x02am\0\0\0\x75\x30\0\0\0\0\0\x01".to_vec();
+    request.resize(4 + 0x0909, 0);
+    talk.server(b"").client(request);
+    assert_eq!(lines(&talk.take()), ["2197815301 12v3 am  0"]);
 }
 
 #[test]

@@ -111,8 +111,15 @@ static __always_inline int detect_http1(struct l7_work *w)
 	if (letters + 1 >= left)
 		return L7_MORE;
 	c = l7_byte(w, at + letters + 1);
-	if (c == '/' || c == '*' || c == 'h' || c == 'H')
+	if (c == '/' || c == '*')
 		return L7_NEXT;
+	/* "http:", and no method that follows a body ending like one. */
+	if (c == 'h' || c == 'H') {
+		if (letters + 2 >= left)
+			return L7_MORE;
+		if ((l7_byte(w, at + letters + 2) | 0x20) == 't')
+			return L7_NEXT;
+	}
 	/* CONNECT has an authority. */
 	return l7_word(w, at) == HTTP1_CONNECT && c > ' ' && c < 0x7f ? L7_NEXT : L7_LOST;
 }

@@ -224,6 +224,15 @@ fn joined_in_its_middle_it_is_found_at_the_next_message() {
     let told = talk.take();
     assert!(told.len() >= 2, "{:?}", lines(&told));
     assert!(told.iter().all(|t| t.has(l7_flag::JOINED)));
+
+    // A body that ends like a method, and the request behind it.
+    let mut talk = Talk::joined(&mut rig);
+    talk.client(b"GET HEAD /y HTTP/1.1\r\nHost: x\r\n\r\n").server(b"").client(GET).server(OK);
+    let told = lines(&talk.take());
+    assert!(!told.is_empty() && told.iter().all(|line| !line.contains("HEAD")), "{told:?}");
+    let mut talk = Talk::joined(&mut rig);
+    talk.client(b"GET Http://x/y HTTP/1.1\r\n\r\n").server(OK);
+    assert_eq!(talk.take().len(), 2);
 }
 
 /// Whose response it is that comes behind missed bytes can't be known when several may be waiting.

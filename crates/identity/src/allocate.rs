@@ -23,6 +23,9 @@ pub enum AllocateError<E: std::error::Error + 'static> {
          from pod to pod out of identities (--labels), or give up unused numbers"
     )]
     Exhausted,
+    /// The cluster has been asked and has not answered yet.
+    #[error("the identity registry has been asked and has not answered yet")]
+    Pending,
     /// The registry failed.
     #[error("cannot ask the identity registry about number {number}")]
     Registry { number: u32, source: E },
@@ -54,7 +57,7 @@ fn greatest_common_divisor(a: u64, b: u64) -> u64 {
 /// their fixed number and never ask.
 ///
 /// # Errors
-/// No number is free, or the registry cannot be asked.
+/// No number is free, or the registry cannot be asked or has not answered.
 pub fn allocate<R: Registry>(
     registry: &R,
     labels: &LabelSet,
@@ -69,6 +72,7 @@ pub fn allocate<R: Registry>(
         match claim.map_err(|source| AllocateError::Registry { number, source })? {
             Claim::Won | Claim::Same => return Ok(number),
             Claim::Taken => {}
+            Claim::Pending => return Err(AllocateError::Pending),
         }
     }
     Err(AllocateError::Exhausted)
@@ -144,6 +148,10 @@ mod tests {
 
         fn claim(&self, number: u16, labels: &LabelSet) -> Result<Claim, Self::Error> {
             self.0.claim(256 + number % 64, labels)
+        }
+
+        fn labels(&self, number: u16) -> Result<Option<LabelSet>, Self::Error> {
+            self.0.labels(256 + number % 64)
         }
     }
 

@@ -59,6 +59,14 @@ impl<R: Registry> Identities<R> {
         Ok(number)
     }
 
+    /// Takes a number back from its labels, because the cluster says that it stands for others: who asks for
+    /// these labels again gets the number the registry then names.
+    pub fn revoke(&mut self, number: NumericIdentity) {
+        if let Some(known) = self.known.remove(&number) {
+            self.numbers.remove(&known.labels);
+        }
+    }
+
     /// One user less. The identity stays known; after the grace period [`Self::sweep`] returns it.
     pub fn release(&mut self, number: NumericIdentity, now: Instant) {
         let Some(known) = self.known.get_mut(&number).filter(|known| known.users > 0) else { return };

@@ -1,6 +1,6 @@
 //! Where all agents agree on which number stands for which labels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,6 +15,8 @@ pub enum Claim {
     Same,
     /// The number stands for other labels: try the next candidate.
     Taken,
+    /// The cluster is being asked which number these labels have; ask again when it has answered.
+    Pending,
 }
 
 /// A cluster-wide store of numbers: a directory with one file each, or one custom resource each.
@@ -45,31 +47,64 @@ pub trait Registry {
     /// # Errors
     /// The store cannot be asked.
     fn claim(&self, number: u16, labels: &LabelSet) -> Result<Claim, Self::Error>;
-}
 
-impl<R: Registry + ?Sized> Registry for &R {
-    type Error = R::Error;
+    /// The labels a number stands for.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    fn labels(&self, number: u16) -> Result<Option<LabelSet>, Self::Error>;
 
-    fn find(&self, labels: &LabelSet) -> Result<Option<u16>, Self::Error> {
-        (**self).find(labels)
+    /// Somebody on this node waits for the number of these labels, while for others the agent whose
+    /// pod it is will ask.
+    fn hurry(&self, labels: &LabelSet) {
+        let _ = labels;
     }
 
-    fn claim(&self, number: u16, labels: &LabelSet) -> Result<Claim, Self::Error> {
-        (**self).claim(number, labels)
-    }
-}
-
-impl<R: Registry + ?Sized> Registry for std::sync::Arc<R> {
-    type Error = R::Error;
-
-    fn find(&self, labels: &LabelSet) -> Result<Option<u16>, Self::Error> {
-        (**self).find(labels)
+    /// The numbers that pods of this node have: whoever collects unused numbers must hear of them.
+    fn in_use(&self, numbers: &BTreeSet<u16>) {
+        let _ = numbers;
     }
 
-    fn claim(&self, number: u16, labels: &LabelSet) -> Result<Claim, Self::Error> {
-        (**self).claim(number, labels)
+    /// Numbers that no longer stand for what they did, each told once: who used them must ask again.
+    fn take_disowned(&self) -> Vec<u16> {
+        Vec::new()
     }
 }
+
+macro_rules! pass_on {
+    ($pointer:ty) => {
+        impl<R: Registry + ?Sized> Registry for $pointer {
+            type Error = R::Error;
+
+            fn find(&self, labels: &LabelSet) -> Result<Option<u16>, Self::Error> {
+                (**self).find(labels)
+            }
+
+            fn claim(&self, number: u16, labels: &LabelSet) -> Result<Claim, Self::Error> {
+                (**self).claim(number, labels)
+            }
+
+            fn labels(&self, number: u16) -> Result<Option<LabelSet>, Self::Error> {
+                (**self).labels(number)
+            }
+
+            fn hurry(&self, labels: &LabelSet) {
+                (**self).hurry(labels);
+            }
+
+            fn in_use(&self, numbers: &BTreeSet<u16>) {
+                (**self).in_use(numbers);
+            }
+
+            fn take_disowned(&self) -> Vec<u16> {
+                (**self).take_disowned()
+            }
+        }
+    };
+}
+
+pass_on!(&R);
+pass_on!(std::sync::Arc<R>);
 
 /// A registry within one process: for tests and for a node on its own.
 #[derive(Debug, Default)]
@@ -131,5 +166,9 @@ impl Registry for MemoryRegistry {
             }
             Entry::Occupied(_) => Claim::Taken,
         })
+    }
+
+    fn labels(&self, number: u16) -> Result<Option<LabelSet>, Infallible> {
+        Ok(self.slots().get(&number).map(|slot| slot.labels.clone()))
     }
 }

@@ -5,8 +5,9 @@ use std::path::Path;
 use anyhow::{bail, ensure};
 use fathom_api::serve::LONGEST_SOCKET_PATH;
 use fathom_bpf::probe::{Features, cgroup2_mount};
+use fathom_kubernetes::connect::in_a_pod;
 
-use crate::config::{Config, L7};
+use crate::config::{Config, L7, ObjectSource};
 
 /// Oldest kernel the programs are written for.
 const OLDEST_KERNEL: (u32, u32) = (5, 10);
@@ -74,8 +75,10 @@ pub fn say_what_is_missing(config: &Config, features: &Features) {
     if config.cgroup() == Some(None) && !features.cgroup2 {
         tracing::warn!("cgroup v2 is not mounted: services are translated packet by packet");
     }
-    if !config.objects.is_dir() {
-        tracing::warn!(directory = %config.objects.display(), "there is no objects directory yet: waiting for it");
+    if let ObjectSource::Directory(directory) = config.source(in_a_pod())
+        && !directory.is_dir()
+    {
+        tracing::warn!(directory = %directory.display(), "there is no objects directory yet: waiting for it");
     }
     if config.l7 != L7::All && !config.l7_headers().is_empty() {
         tracing::warn!(
@@ -108,7 +111,13 @@ pub fn report(config: &Config) -> anyhow::Result<()> {
     let directory = |what: &str, path: &Path| {
         println!("{}  {what} {}", if path.is_dir() { "yes" } else { "no " }, path.display());
     };
-    directory("objects in", &config.objects);
+    match config.source(in_a_pod()) {
+        ObjectSource::Directory(objects) => directory("objects in", &objects),
+        ObjectSource::Server(Some(kubeconfig)) => {
+            println!("     objects of the API server in {}", kubeconfig.display())
+        }
+        ObjectSource::Server(None) => println!("     objects of this pod's API server"),
+    }
     directory("run directory", &config.place.run_dir);
     if let Some(cgroup) = cgroup(config) {
         directory("cgroup", &cgroup);

@@ -63,12 +63,22 @@ pub struct Config {
     pub cluster_name: String,
 
     /// Directory of manifests (YAML or JSON, any depth): saved files take effect at once
-    #[arg(long, env = "FATHOM_OBJECTS", default_value = "/etc/fathom/objects", value_name = "DIR")]
-    pub objects: PathBuf,
+    /// [default: the API server in a pod, else /etc/fathom/objects]
+    #[arg(long, env = "FATHOM_OBJECTS", conflicts_with = "kubeconfig", value_name = "DIR")]
+    pub objects: Option<PathBuf>,
 
-    /// Directory in which agents agree on identity numbers [default: RUN_DIR/identities]
-    #[arg(long, env = "FATHOM_IDENTITIES", value_name = "DIR")]
+    /// Follow the API server that this kubeconfig's current context names
+    #[arg(long, env = "FATHOM_KUBECONFIG", value_name = "PATH")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Directory in which agents agree on identity numbers, for a directory of manifests; with the API server
+    /// they are FathomIdentity objects [default: RUN_DIR/identities]
+    #[arg(long, env = "FATHOM_IDENTITIES", conflicts_with = "kubeconfig", value_name = "DIR")]
     pub identities: Option<PathBuf>,
+
+    /// How often an agent says that an identity is in use; the relay gives up what nobody used for 3 times as long
+    #[arg(long, env = "FATHOM_IDENTITY_REFRESH", default_value = "10m", value_parser = a_second_or_more, value_name = "DURATION")]
+    pub identity_refresh: Duration,
 
     #[command(flatten)]
     pub place: Place,
@@ -174,6 +184,14 @@ pub struct Config {
     /// How log lines look; what is logged is in FATHOM_LOG (info)
     #[arg(long, env = "FATHOM_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"], value_name = "FORMAT")]
     pub log_format: String,
+}
+
+/// Where objects come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectSource {
+    Directory(PathBuf),
+    /// With this kubeconfig, or as the pod's service account.
+    Server(Option<PathBuf>),
 }
 
 /// Certificate towards clients.
@@ -331,6 +349,16 @@ impl Config {
         &self.l7_headers.0
     }
 
+    /// Where objects come from.
+    pub fn source(&self, in_a_pod: bool) -> ObjectSource {
+        match (&self.objects, &self.kubeconfig) {
+            (Some(directory), _) => ObjectSource::Directory(directory.clone()),
+            (None, Some(kubeconfig)) => ObjectSource::Server(Some(kubeconfig.clone())),
+            (None, None) if in_a_pod => ObjectSource::Server(None),
+            (None, None) => ObjectSource::Directory("/etc/fathom/objects".into()),
+        }
+    }
+
     /// The directory of identity numbers.
     pub fn identities(&self) -> PathBuf {
         self.identities.clone().unwrap_or_else(|| self.place.run_dir.join("identities"))
@@ -431,6 +459,17 @@ mod tests {
         assert_eq!(config.load(), wanted);
         assert_eq!(config.identities(), Path::new("/run/fathom/identities"));
         assert_eq!((config.port(), config.cgroup()), (4244, Some(None)));
+    }
+
+    #[test]
+    fn objects_come_from_where_it_is_said_and_in_a_pod_from_the_api_server() {
+        let of = |arguments: &[&str], in_a_pod| parse(arguments).unwrap().run.source(in_a_pod);
+        assert_eq!(of(&[], false), ObjectSource::Directory("/etc/fathom/objects".into()));
+        assert_eq!(of(&[], true), ObjectSource::Server(None));
+        assert_eq!(of(&["--objects", "/o"], true), ObjectSource::Directory("/o".into()));
+        assert_eq!(of(&["--kubeconfig", "/k"], false), ObjectSource::Server(Some("/k".into())));
+        let error = parse(&["--objects", "/o", "--kubeconfig", "/k"]).unwrap_err().to_string();
+        assert!(error.contains("--kubeconfig"), "{error}");
     }
 
     #[test]

@@ -17,7 +17,6 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::future::Future;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,25 +31,28 @@ use fathom_api::serve::{Listeners, TlsFiles};
 use fathom_bpf::load::Datapath as Loaded;
 use fathom_bpf::probe::Features;
 use fathom_identity::LabelFilter;
+use fathom_kubernetes::connect;
+use fathom_kubernetes::registry::ClusterRegistry;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::checks;
+use crate::cluster::kube::ApiServer;
 use crate::cluster::snapshot::Snapshot;
 use crate::cluster::source::{Delta, Feed, Source};
 use crate::cluster::yaml::YamlDirectory;
 use crate::cni::attachments::Attachments;
 use crate::cni::notes;
 use crate::cni::server::CniService;
-use crate::config::{Cli, Command, Config, L7, Switch};
+use crate::config::{Cli, Command, Config, L7, ObjectSource, Switch};
 use crate::control::devices;
 use crate::control::metrics::ControlMetrics;
 use crate::control::plan::{Planner, ThisNode};
 use crate::control::publish::Publisher;
 use crate::control::reconcile::{Outputs, Parts, PeerNaming, Reconciler};
-use crate::control::registry::DirectoryRegistry;
+use crate::control::registry::{AgentRegistry, DirectoryRegistry};
 use crate::control::report::{ControlFacts, Report, tls_server_name};
 use crate::control::routes;
 use crate::control::transition::Applied;
@@ -127,6 +129,8 @@ struct Agent {
     loaded: Arc<Loaded>,
     pipeline: Arc<Pipeline>,
     attachments: Arc<Attachments>,
+    source: Box<dyn Source>,
+    registry: Arc<AgentRegistry>,
     stop: CancellationToken,
 }
 
@@ -139,6 +143,8 @@ impl Agent {
         fs::create_dir_all(run_dir).with_context(|| format!("make {}", run_dir.display()))?;
         let _lock = lock(run_dir)?;
         let node_name = node_name(&config)?;
+        let stop = CancellationToken::new();
+        let (source, registry) = source_and_registry(&config, &stop).await?;
         if config.routes == Switch::On {
             routes::enable_forwarding().context("switch forwarding on")?;
         }
@@ -171,7 +177,9 @@ impl Agent {
             loaded,
             pipeline: Arc::new(pipeline),
             attachments: Arc::new(attachments),
-            stop: CancellationToken::new(),
+            source,
+            registry: Arc::new(registry),
+            stop,
             config,
         };
         let rings = Rings::new(rings, taken, agent.pipeline.readiness());
@@ -207,7 +215,8 @@ impl Agent {
         let (control, control_ended) = self.spawn_control(reconciler, deltas)?;
         let mut tasks = Tasks::default();
         tasks.spawn_sure("the reconciler", async { _ = control_ended.await });
-        tasks.spawn("the source of objects", self.source(feed));
+        tracing::info!("following {}", self.source.describe());
+        tasks.spawn("the source of objects", self.source.run(feed, self.stop.clone()));
         if self.config.routes == Switch::On {
             tasks.spawn_sure("routes", routes::keep(wanted_routes, self.stop.clone()));
         }
@@ -281,7 +290,6 @@ impl Agent {
     ) -> anyhow::Result<Reconciler> {
         let config = &self.config;
         let filter = LabelFilter::with_user_rules(&config.labels).context("--labels")?;
-        let registry = Arc::new(DirectoryRegistry::open(&config.identities()).context("open --identities")?);
         let node = ThisNode {
             name: self.node_name.as_str().into(),
             cluster: config.cluster_name.as_str().into(),
@@ -299,7 +307,7 @@ impl Agent {
             );
         }
         Ok(Reconciler::new(Parts {
-            planner: Planner::new(node.clone(), filter, registry, &contents),
+            planner: Planner::new(node.clone(), filter, self.registry.clone(), &contents),
             applied: Applied::new(contents),
             datapath: Box::new(kernel),
             devices: Box::new(devices::Kernel),
@@ -337,14 +345,27 @@ impl Agent {
         });
         Ok((thread.context("start the reconciler's thread")?, ended))
     }
+}
 
-    fn source(&self, feed: Feed) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
-        let source = YamlDirectory {
-            root: self.config.objects.clone(),
-            last_good: Some(self.config.place.run_dir.join("objects")),
-        };
-        tracing::info!("following {}", source.describe());
-        Box::new(source).run(feed, self.stop.clone())
+/// Where objects come from, and where agents agree on identities: both the API server or both directories.
+async fn source_and_registry(
+    config: &Config,
+    stop: &CancellationToken,
+) -> anyhow::Result<(Box<dyn Source>, AgentRegistry)> {
+    match config.source(connect::in_a_pod()) {
+        ObjectSource::Directory(root) => {
+            let last_good = Some(config.place.run_dir.join("objects"));
+            let registry = DirectoryRegistry::open(&config.identities()).context("open --identities")?;
+            Ok((Box::new(YamlDirectory { root, last_good }), AgentRegistry::Directory(registry)))
+        }
+        ObjectSource::Server(kubeconfig) => {
+            let connection = connect::connect(kubeconfig.as_deref(), "fathom-agent").await?;
+            let registry = ClusterRegistry::new(config.identity_refresh);
+            let (client, stop, keeper) = (connection.client.clone(), stop.clone(), registry.clone());
+            tokio::spawn(async move { keeper.run(client, stop).await });
+            let source = ApiServer { connection, registry: registry.clone() };
+            Ok((Box::new(source), AgentRegistry::Cluster(registry)))
+        }
     }
 }
 

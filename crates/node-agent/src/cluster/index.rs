@@ -66,6 +66,12 @@ impl<T: PartialEq> Store<T> {
         }
     }
 
+    fn keep(&mut self, name: &Name) {
+        if let Some(item) = self.items.get_mut(name) {
+            item.listing = self.listing;
+        }
+    }
+
     fn end_listing(&mut self) -> bool {
         let (listing, before, was_complete) = (self.listing, self.items.len(), self.complete);
         self.items.retain(|_, item| item.listing == listing);
@@ -129,6 +135,10 @@ impl Index {
             Delta::Remove(ObjectKey { kind, namespace, name }) => {
                 with_store!(self, kind, store => store.items.remove(&(namespace, name)).is_some())
             }
+            Delta::Keep(ObjectKey { kind, namespace, name }) => {
+                with_store!(self, kind, store => store.keep(&(namespace, name)));
+                false
+            }
             Delta::Upsert(key, object) => self.upsert((key.namespace, key.name), object),
         }
     }
@@ -184,6 +194,17 @@ mod tests {
         assert_eq!(names(&index), ["a", "b"], "a listing that is under way removes nothing");
         assert!(index.apply(Delta::Complete(Kind::Namespace)));
         assert_eq!(names(&index), ["b"]);
+    }
+
+    #[test]
+    fn what_a_listing_names_but_cannot_read_stays_as_it_was() {
+        let mut index = Index::default();
+        index.apply(namespace("a", "x"));
+        index.apply(Delta::Listing(Kind::Namespace));
+        assert!(!index.apply(Delta::Keep(ObjectKey::new(Kind::Namespace, "", "a"))));
+        assert!(!index.apply(Delta::Keep(ObjectKey::new(Kind::Namespace, "", "never-read"))));
+        index.apply(Delta::Complete(Kind::Namespace));
+        assert_eq!(names(&index), ["a"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod convert;
 pub mod index;
+pub mod kube;
 pub mod model;
 pub mod snapshot;
 pub mod source;

@@ -51,6 +51,30 @@ impl Kind {
         }
     }
 
+    /// Its name in the API's paths.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Kind::Namespace => "namespaces",
+            Kind::Node => "nodes",
+            Kind::Pod => "pods",
+            Kind::Service => "services",
+            Kind::EndpointSlice => "endpointslices",
+            Kind::NetworkPolicy => "networkpolicies",
+        }
+    }
+
+    /// "networking.k8s.io"; empty for the core group.
+    pub fn group(self) -> &'static str {
+        self.api_version().split_once('/').map_or("", |(group, _)| group)
+    }
+
+    /// The CustomResourceDefinition without which there are no objects of this kind; `None` for kinds that
+    /// every API server has.
+    pub fn definition(self) -> Option<String> {
+        let custom = self.group() == "cilium.io";
+        custom.then(|| format!("{}.{}", self.plural(), self.group()))
+    }
+
     /// The kind for an `apiVersion` and `kind`; `None` for what the agent does not follow.
     pub fn parse(api_version: &str, kind: &str) -> Option<Kind> {
         Kind::ALL.into_iter().find(|k| k.name() == kind && k.api_version() == api_version)

@@ -5,6 +5,7 @@
 //! kind: what is not said between them is gone. Outside of the brackets only `Remove` removes, so a
 //! source that knows less than everything never deletes by silence.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub enum Delta {
     Listing(Kind),
     /// The object exists and looks like this.
     Upsert(ObjectKey, Object),
+    /// The object exists but cannot be read: what is known of it stays.
+    Keep(ObjectKey),
     /// The object is gone.
     Remove(ObjectKey),
     /// The listing ended: objects of the kind it did not name are gone.
@@ -52,6 +55,35 @@ impl std::fmt::Display for Problem {
             write!(f, ": {}", self.object)?;
         }
         write!(f, ": {}", self.message)
+    }
+}
+
+/// Says each problem once, and when it is mended; keeps the status.
+#[derive(Debug, Default)]
+pub struct ProblemLog {
+    said: BTreeSet<Problem>,
+}
+
+impl ProblemLog {
+    /// These are the problems now.
+    pub fn set(&mut self, problems: Vec<Problem>, status: &SourceStatus) {
+        let now: BTreeSet<Problem> = problems.iter().cloned().collect();
+        if now == self.said {
+            return;
+        }
+        for problem in now.difference(&self.said) {
+            tracing::warn!("{problem}");
+            status.problems_total.fetch_add(1, Ordering::Relaxed);
+        }
+        for problem in self.said.difference(&now) {
+            tracing::info!("mended or gone: {problem}");
+        }
+        status.problems.store(problems.into());
+        self.said = now;
+    }
+
+    pub fn said(&self) -> impl Iterator<Item = &Problem> {
+        self.said.iter()
     }
 }
 

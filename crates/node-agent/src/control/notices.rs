@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use fathom_policy::{World, audit};
 
 use super::plan::Planner;
-use super::registry::DirectoryRegistry;
+use super::registry::AgentRegistry;
 use super::transition::Applied;
 use crate::cluster::index::Index;
 
@@ -29,7 +29,7 @@ impl Notices {
     }
 
     /// Looks, when it is time.
-    pub fn tick(&mut self, index: &Index, planner: &Planner<Arc<DirectoryRegistry>>, applied: &Applied) {
+    pub fn tick(&mut self, index: &Index, planner: &Planner<Arc<AgentRegistry>>, applied: &Applied) {
         if self.changed.is_none_or(|changed| changed.elapsed() < AFTER) {
             return;
         }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fathom_identity::{
-    CidrIdentities, Conflict, Identities, Ipcache, IpcacheEntry, LabelFilter, LabelSet, PodMeta, PodScope,
-    Rank, Registry, reserved,
+    AllocateError, CidrIdentities, Conflict, Identities, Ipcache, IpcacheEntry, LabelFilter, LabelSet,
+    PodMeta, PodScope, Rank, Registry, reserved,
 };
 use fathom_policy::{NamedPort, PodFacts, asked_labels, required_prefixes};
 
@@ -63,6 +63,8 @@ pub struct Plan {
     pub frontends: BTreeMap<FrontendKey, (u32, Frontend)>,
     /// What could not be planned, in words.
     pub problems: Vec<String>,
+    /// Pods that wait for the cluster's answer which identity they have.
+    pub waiting: Vec<Arc<str>>,
     /// The label filter shrinks with the next computation: do one soon.
     pub again: bool,
 }
@@ -170,9 +172,17 @@ impl<R: Registry> Planner<R> {
         plan.wanted.addresses = self.ipcache.addresses().map(|(ip, entry)| (ip, entry.identity)).collect();
         plan.wanted.l7_here = self.l7_here(locals, host_addresses);
         plan.wanted.facts = self.facts(applied, labels_of);
+        self.tell_what_is_in_use(locals);
         plan.wanted.endpoints = locals.iter().map(|local| (local.ifindex, self.endpoint(local))).collect();
         self.services(index, &mut plan);
         plan
+    }
+
+    /// Numbers of pods wired here are not given up.
+    fn tell_what_is_in_use(&self, locals: &[LocalPod]) {
+        let holders = locals.iter().filter_map(|local| self.holder(&local.namespace, &local.name));
+        let numbers = holders.filter_map(|holder| u16::try_from(holder.number).ok()).collect();
+        self.identities.registry().in_use(&numbers);
     }
 
     /// Labels that new policies ask for count at once; those that no policy asks for any more count until
@@ -196,6 +206,9 @@ impl<R: Registry> Planner<R> {
     }
 
     fn hold_all(&mut self, index: &Index, locals: &[LocalPod], now: Instant, plan: &mut Plan) {
+        for number in self.identities.registry().take_disowned() {
+            self.identities.revoke(number.into());
+        }
         let mut present: BTreeSet<Arc<str>> = BTreeSet::new();
         for pod in index.pods.iter().filter(|pod| !pod.finished && !pod.host_network) {
             let owner = owner(&pod.namespace, &pod.name);
@@ -239,6 +252,7 @@ impl<R: Registry> Planner<R> {
     fn is_current(&self, owner: &str, pod: &Arc<Pod>, namespace: Option<&Arc<Namespace>>) -> bool {
         self.holders.get(owner).is_some_and(|holder| {
             holder.filter_generation == self.filter_generation
+                && self.identities.labels(holder.number) == Some(&holder.labels)
                 && holder.pod.as_ref().is_some_and(|known| Arc::ptr_eq(known, pod))
                 && match (&holder.namespace, namespace) {
                     (Some(known), Some(namespace)) => Arc::ptr_eq(known, namespace),
@@ -257,8 +271,11 @@ impl<R: Registry> Planner<R> {
         now: Instant,
         plan: &mut Plan,
     ) {
-        let before =
-            self.holders.get(owner).filter(|holder| holder.labels == labels).map(|holder| holder.number);
+        // The number is still its own: nobody has taken it back meanwhile.
+        let holds = |holder: &&Holder| {
+            holder.labels == labels && self.identities.labels(holder.number) == Some(&labels)
+        };
+        let before = self.holders.get(owner).filter(holds).map(|holder| holder.number);
         let number = match before {
             Some(number) => number,
             None => match self.identities.acquire(&labels) {
@@ -268,8 +285,15 @@ impl<R: Registry> Planner<R> {
                     }
                     number
                 }
+                // Who had an identity keeps it; who had none is nobody, which policies do not allow.
+                Err(AllocateError::Pending) => {
+                    if pod.is_none_or(|pod| pod.node_name == self.node.name) {
+                        self.identities.registry().hurry(&labels);
+                    }
+                    plan.waiting.push(owner.clone());
+                    return;
+                }
                 Err(error) => {
-                    // Who had an identity keeps it; who had none is nobody, which policies do not allow.
                     plan.problems
                         .push(format!("no identity for pod {owner}: {:#}", anyhow::Error::from(error)));
                     return;

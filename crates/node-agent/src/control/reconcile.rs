@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use fathom_identity::reserved;
+use fathom_identity::{Registry as _, reserved};
 use fathom_policy::RuleRegistry;
 use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
@@ -19,7 +19,7 @@ use super::devices::Devices;
 use super::notices::Notices;
 use super::plan::{LastKnown, LocalPod, Plan, Planner};
 use super::publish::Publisher;
-use super::registry::{DirectoryRegistry, parse_labels};
+use super::registry::AgentRegistry;
 use super::report::{self, Report};
 use super::routes::{self, Routes};
 use super::transition::{Applied, Outcome, WantedEndpoint};
@@ -35,6 +35,10 @@ use crate::observer::peer::Peer;
 const COALESCE: Duration = Duration::from_millis(3);
 /// Time between looks at what tells nobody when it changes: devices, host addresses, faded names.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Time an answer of the identity registry may take before that is a problem: agents whose pods wait ask at
+/// once, others leave them this head start.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Where results go.
 pub struct Outputs {
@@ -58,7 +62,7 @@ pub struct PeerNaming {
 /// See the module.
 pub struct Reconciler {
     pub(super) index: Index,
-    pub(super) planner: Planner<Arc<DirectoryRegistry>>,
+    pub(super) planner: Planner<Arc<AgentRegistry>>,
     pub(super) applied: Applied,
     pub(super) rules: RuleRegistry,
     datapath: Box<dyn Datapath>,
@@ -72,13 +76,14 @@ pub struct Reconciler {
     /// Endpoints found in the tables whose attachment nobody remembers but whose device is there.
     orphans: BTreeMap<u32, WantedEndpoint>,
     said: BTreeSet<String>,
+    waiting_since: Option<Instant>,
     installed: bool,
     computations: u64,
 }
 
 /// The parts a reconciler is made of.
 pub struct Parts {
-    pub planner: Planner<Arc<DirectoryRegistry>>,
+    pub planner: Planner<Arc<AgentRegistry>>,
     pub applied: Applied,
     pub datapath: Box<dyn Datapath>,
     pub devices: Box<dyn Devices>,
@@ -123,6 +128,7 @@ impl Reconciler {
             notices: Notices::default(),
             hosts,
             said: BTreeSet::new(),
+            waiting_since: None,
             installed: false,
             computations: 0,
         }
@@ -136,6 +142,7 @@ impl Reconciler {
         let mut again = false;
         let mut sources = true;
         let mut seen = Seen::default();
+        let mut registry = self.planner.identities().registry().news();
         loop {
             let mut dirty = again;
             if !again {
@@ -146,6 +153,7 @@ impl Reconciler {
                         None => sources = false,
                     },
                     _ = attached.changed() => dirty = true,
+                    _ = changed(&mut registry) => dirty = true,
                     _ = tick.tick() => dirty |= self.look_around(&mut seen),
                 }
             }
@@ -178,7 +186,8 @@ impl Reconciler {
         let orphans_left = self.orphans.keys().any(|ifindex| self.devices.name(*ifindex).is_none());
         let changed = changed_hosts || seen.alive != alive || orphans_left;
         *seen = Seen { alive };
-        changed || self.publisher.is_fading() || !self.said.is_empty() || !self.installed
+        let waiting = self.waiting_since.is_some();
+        changed || waiting || self.publisher.is_fading() || !self.said.is_empty() || !self.installed
     }
 
     /// Computes and applies; true when another computation is due at once.
@@ -239,7 +248,8 @@ impl Reconciler {
         // Everything that is listed here is tried again with the next tick.
         let problems = plan.problems.iter().chain(&outcome.errors).chain(outcome.tables.values());
         let problems = problems.chain(outcome.failed.values()).chain(&self.hosts.problem);
-        let problems: BTreeSet<String> = problems.cloned().collect();
+        let mut problems: BTreeSet<String> = problems.cloned().collect();
+        problems.extend(self.wait_for_identities(&plan.waiting));
         for problem in problems.difference(&self.said) {
             tracing::warn!("{problem}; trying again every second");
         }
@@ -289,6 +299,22 @@ impl Reconciler {
         report::ipcache_events(&self.outputs.events, &outcome.renamed, &self.planner, &self.publisher);
         let known = self.outputs.report.swap(Arc::new(report));
         report::endpoint_events(&self.outputs.events, &known, &self.outputs.report.load(), &self.publisher);
+    }
+
+    /// An answer takes milliseconds; only a long wait is worth a word.
+    fn wait_for_identities(&mut self, waiting: &[Arc<str>]) -> Option<String> {
+        if waiting.is_empty() {
+            self.waiting_since = None;
+            return None;
+        }
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        (since.elapsed() > PATIENCE).then(|| {
+            let (first, more) = (&waiting[0], waiting.len() - 1);
+            format!(
+                "pod {first} and {more} more wait for the identity registry, which has not answered for {} s",
+                PATIENCE.as_secs()
+            )
+        })
     }
 
     fn offer_prefixes(&self) {
@@ -365,6 +391,17 @@ impl Reconciler {
     }
 }
 
+/// Ends when somebody who waits for an identity should look again.
+async fn changed(registry: &mut Option<watch::Receiver<u64>>) {
+    let changed = match registry {
+        Some(news) => news.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        std::future::pending().await
+    }
+}
+
 #[derive(Debug, Default)]
 struct Seen {
     alive: BTreeSet<u32>,
@@ -399,7 +436,7 @@ impl Hosts {
 }
 
 fn last_known(record: &LastKnownRecord) -> Option<LastKnown> {
-    let labels = parse_labels(&record.labels).ok()?;
+    let labels = fathom_kubernetes::identity::parse_labels(&record.labels).ok()?;
     let protocol = |number| {
         [fathom_policy::Protocol::Tcp, fathom_policy::Protocol::Udp, fathom_policy::Protocol::Sctp]
             .into_iter()

@@ -11,6 +11,7 @@ use crate::cluster::source::Feed;
 use crate::cluster::yaml;
 use crate::cni::attachments::DeviceRecord;
 use crate::control::plan::ThisNode;
+use crate::control::registry::DirectoryRegistry;
 use crate::datapath::fake::Fake;
 use crate::datapath::{Contents, EndpointEntry, ServiceSpec};
 use fathom_identity::LabelFilter;
@@ -91,7 +92,8 @@ struct Agent {
 impl Agent {
     fn start(dir: &Path, datapath: &Shared, devices: &Paper) -> Self {
         let attachments = Arc::new(Attachments::open(dir, Duration::from_secs(30)).unwrap());
-        let registry = Arc::new(DirectoryRegistry::open(&dir.join("identities")).unwrap());
+        let registry = DirectoryRegistry::open(&dir.join("identities")).unwrap();
+        let registry = Arc::new(AgentRegistry::Directory(registry));
         let node = ThisNode { name: "n1".into(), cluster: "lab".into(), l7: true };
         let contents = datapath.contents().unwrap();
         let snapshot = Arc::new(ArcSwap::default());

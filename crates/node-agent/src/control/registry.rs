@@ -1,9 +1,9 @@
-//! The identity registry as a directory: one file per number, shared by all nodes of a lab.
+//! The identity registry: the cluster's, or a directory with one file per number, shared by all nodes of a lab.
 //!
 //! A file is written aside and then given its number as name, unless that name exists: of two agents one
 //! wins, and nobody ever sees a number without its labels.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,9 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use fathom_identity::{Claim, LabelSet, Registry};
+use fathom_kubernetes::identity::parse_labels;
+use fathom_kubernetes::registry::{ClusterError, ClusterRegistry};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 use thiserror::Error;
+use tokio::sync::watch;
 
 /// A directory of files `<number>.json`.
 #[derive(Debug)]
@@ -23,9 +26,18 @@ pub struct DirectoryRegistry {
     read: Mutex<HashMap<u16, LabelSet>>,
 }
 
+/// Whichever the agent was told to use.
+#[derive(Debug)]
+pub enum AgentRegistry {
+    Directory(DirectoryRegistry),
+    Cluster(ClusterRegistry),
+}
+
 /// Why the registry could not be asked.
 #[derive(Debug, Error)]
 pub enum RegistryError {
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     #[error("cannot {verb} {}", path.display())]
     Io { verb: &'static str, path: PathBuf, source: io::Error },
     #[error("{} is no registry entry: {what}", path.display())]
@@ -54,27 +66,6 @@ impl DirectoryRegistry {
         self.directory.join(format!("{number}.json"))
     }
 
-    /// The labels a number stands for.
-    ///
-    /// # Errors
-    /// The entry cannot be read or understood.
-    pub fn labels(&self, number: u16) -> Result<Option<LabelSet>, RegistryError> {
-        if let Some(known) = self.read.lock().unwrap_or_else(PoisonError::into_inner).get(&number) {
-            return Ok(Some(known.clone()));
-        }
-        let path = self.path(number);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(RegistryError::Io { verb: "read", path, source }),
-        };
-        let refuse = |what: String| RegistryError::Content { path: path.clone(), what };
-        let entry: Entry = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
-        let labels = parse_labels(&entry.labels).map_err(refuse)?;
-        self.remember(number, &labels);
-        Ok(Some(labels))
-    }
-
     fn remember(&self, number: u16, labels: &LabelSet) {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(number, labels.clone());
     }
@@ -94,12 +85,6 @@ impl DirectoryRegistry {
             source,
         })
     }
-}
-
-/// Labels from their texts.
-pub fn parse_labels<T: AsRef<str>>(texts: &[T]) -> Result<LabelSet, String> {
-    let labels = texts.iter().map(|text| text.as_ref().parse());
-    labels.collect::<Result<Vec<fathom_identity::Label>, _>>().map(LabelSet::new).map_err(|e| e.to_string())
 }
 
 impl Registry for DirectoryRegistry {
@@ -123,6 +108,77 @@ impl Registry for DirectoryRegistry {
                 }
             }
             Err(refused) => Err(RegistryError::Io { verb: "create", path, source: refused.error }),
+        }
+    }
+
+    fn labels(&self, number: u16) -> Result<Option<LabelSet>, RegistryError> {
+        if let Some(known) = self.read.lock().unwrap_or_else(PoisonError::into_inner).get(&number) {
+            return Ok(Some(known.clone()));
+        }
+        let path = self.path(number);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(RegistryError::Io { verb: "read", path, source }),
+        };
+        let refuse = |what: String| RegistryError::Content { path: path.clone(), what };
+        let entry: Entry = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+        let labels = parse_labels(&entry.labels).map_err(refuse)?;
+        self.remember(number, &labels);
+        Ok(Some(labels))
+    }
+}
+
+impl Registry for AgentRegistry {
+    type Error = RegistryError;
+
+    fn find(&self, labels: &LabelSet) -> Result<Option<u16>, RegistryError> {
+        match self {
+            AgentRegistry::Directory(registry) => registry.find(labels),
+            AgentRegistry::Cluster(registry) => Ok(registry.find(labels)?),
+        }
+    }
+
+    fn claim(&self, number: u16, labels: &LabelSet) -> Result<Claim, RegistryError> {
+        match self {
+            AgentRegistry::Directory(registry) => registry.claim(number, labels),
+            AgentRegistry::Cluster(registry) => Ok(registry.claim(number, labels)?),
+        }
+    }
+
+    fn labels(&self, number: u16) -> Result<Option<LabelSet>, RegistryError> {
+        match self {
+            AgentRegistry::Directory(registry) => registry.labels(number),
+            AgentRegistry::Cluster(registry) => Ok(registry.labels(number)?),
+        }
+    }
+
+    fn hurry(&self, labels: &LabelSet) {
+        if let AgentRegistry::Cluster(registry) = self {
+            registry.hurry(labels);
+        }
+    }
+
+    fn in_use(&self, numbers: &BTreeSet<u16>) {
+        if let AgentRegistry::Cluster(registry) = self {
+            registry.in_use(numbers);
+        }
+    }
+
+    fn take_disowned(&self) -> Vec<u16> {
+        match self {
+            AgentRegistry::Directory(_) => Vec::new(),
+            AgentRegistry::Cluster(registry) => registry.take_disowned(),
+        }
+    }
+}
+
+impl AgentRegistry {
+    /// Changes when somebody who waits for a number should look again; `None` where nobody ever waits.
+    pub fn news(&self) -> Option<watch::Receiver<u64>> {
+        match self {
+            AgentRegistry::Directory(_) => None,
+            AgentRegistry::Cluster(registry) => Some(registry.news()),
         }
     }
 }

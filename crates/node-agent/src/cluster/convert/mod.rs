@@ -84,6 +84,19 @@ pub fn object(kind: Kind, value: &Value) -> Converted {
     }
 }
 
+/// Converts an object that the API server has taken: it has looked at the spelling, and fields that are not
+/// known here are those of a newer version. Policies are the exception, since such a field may narrow them.
+pub fn from_server(kind: Kind, value: &Value) -> Converted {
+    let mut converted = object(kind, value);
+    if converted.in_force == InForce::AsWritten {
+        converted.error = match converted.error {
+            Some(ConvertError::Both(_, annotation)) => Some(*annotation),
+            error => error.filter(|error| matches!(error, ConvertError::Annotation { .. })),
+        };
+    }
+    converted
+}
+
 /// Reads a wire type, which passes over fields it does not have: they are collected.
 fn read<T: DeserializeOwned>(value: &Value, unknown: &mut Vec<FieldPath>) -> Result<T, ConvertError> {
     serde_ignored::deserialize(value, |path| unknown.push(FieldPath::of(&path)))

@@ -28,7 +28,6 @@ mod watch;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -41,7 +40,7 @@ use self::scan::{Scan, Scanner};
 use self::watch::{Hints, Watch};
 
 use super::model::Kind;
-use super::source::{Delta, Feed, Problem, Source, SourceTask};
+use super::source::{Delta, Feed, Problem, ProblemLog, Source, SourceTask};
 
 /// Time between rescans that nothing asked for.
 const RESCAN: Duration = Duration::from_secs(3);
@@ -133,7 +132,7 @@ async fn hand_on(
     listed: &mut bool,
     report: &mut Report,
 ) -> bool {
-    report.problems(scanner.view().problems(), feed);
+    report.log.set(scanner.view().problems(), &feed.status);
     if !*listed && !scan.complete {
         return true;
     }
@@ -147,30 +146,14 @@ async fn hand_on(
     feed.send(batch).await
 }
 
-/// Says each problem once, and when it is mended.
+/// What was said, and what is watched.
 #[derive(Default)]
 struct Report {
-    said: BTreeSet<Problem>,
+    log: ProblemLog,
     watched: BTreeSet<PathBuf>,
 }
 
 impl Report {
-    fn problems(&mut self, problems: Vec<Problem>, feed: &Feed) {
-        let now: BTreeSet<Problem> = problems.iter().cloned().collect();
-        if now == self.said {
-            return;
-        }
-        for problem in now.difference(&self.said) {
-            tracing::warn!("{problem}");
-            feed.status.problems_total.fetch_add(1, Ordering::Relaxed);
-        }
-        for problem in self.said.difference(&now) {
-            tracing::info!("mended or gone: {problem}");
-        }
-        feed.status.problems.store(problems.into());
-        self.said = now;
-    }
-
     fn directory(&mut self, source: &YamlDirectory, error: &std::io::Error, feed: &Feed) {
         let problem = Problem {
             origin: source.root.display().to_string(),
@@ -178,10 +161,10 @@ impl Report {
             object: String::new(),
             message: format!("cannot be listed: {error}; what was known stays in force"),
         };
-        let mut problems: Vec<Problem> = self.said.iter().cloned().collect();
+        let mut problems: Vec<Problem> = self.log.said().cloned().collect();
         if !problems.contains(&problem) {
             problems.push(problem);
         }
-        self.problems(problems, feed);
+        self.log.set(problems, &feed.status);
     }
 }

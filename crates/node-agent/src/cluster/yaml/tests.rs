@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use std::sync::atomic::Ordering;
+
 use super::*;
 use crate::cluster::index::Index;
 use crate::cluster::model::Object;

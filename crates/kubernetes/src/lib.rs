@@ -1,0 +1,19 @@
+//! The API server as Fathom's programs see it.
+//!
+//! * [`connect`]: how to reach it.
+//! * [`raw`]: objects as they come, of which at least the name can be read.
+//! * [`identity`]: the custom resource that says which number stands for which labels.
+//! * [`registry`]: agents agree on those numbers; [`collector`]: numbers nobody uses are given up.
+//! * [`retry`]: how long to wait for a server that is away.
+//! * [`lease`]: of several relays one leads.
+#![forbid(unsafe_code)]
+
+pub mod collector;
+pub mod connect;
+pub mod identity;
+pub mod lease;
+pub mod raw;
+pub mod registry;
+pub mod retry;
+
+pub use kube::Client;

@@ -48,9 +48,33 @@ pub struct Config {
     #[command(flatten)]
     pub tls: Tls,
 
+    #[command(flatten)]
+    pub identities: Identities,
+
     /// How log lines look
     #[arg(long, env = "FATHOM_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"], value_name = "FORMAT")]
     pub log_format: String,
+}
+
+/// Giving up identity numbers that no agent uses; done by one of all relays, where there is an API server.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Identities")]
+pub struct Identities {
+    /// The API server that this kubeconfig's current context names [default: the pod's]
+    #[arg(long, env = "FATHOM_KUBECONFIG", value_name = "PATH")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Namespace of the Lease by which one relay leads [default: the pod's]
+    #[arg(long, env = "FATHOM_NAMESPACE", value_name = "NAME")]
+    pub namespace: Option<String>,
+
+    /// Name of this relay among relays [default: the host's name, which in a pod is the pod's]
+    #[arg(long, env = "FATHOM_POD_NAME", value_name = "NAME")]
+    pub pod_name: Option<String>,
+
+    /// How long an identity is kept that no agent says it uses: at least 3 times the agents' --identity-refresh
+    #[arg(long, env = "FATHOM_IDENTITY_GRACE", default_value = "30m", value_parser = duration, value_name = "DURATION")]
+    pub identity_grace: Duration,
 }
 
 /// Certificates towards clients and towards agents.

@@ -13,6 +13,7 @@ pub mod dial;
 pub mod events;
 pub mod fanout;
 pub mod health;
+pub mod identities;
 pub mod lane;
 pub mod merge;
 pub mod metrics;

@@ -19,6 +19,7 @@ use tonic::service::Routes;
 use crate::agent::RelayAgent;
 use crate::config::Config;
 use crate::dial::Dialer;
+use crate::identities;
 use crate::metrics::Metrics;
 use crate::peers::{self, Peer, Peers};
 use crate::pool::{Pace, Pool, State};
@@ -69,7 +70,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
         None => drop(list),
     }
-    let metrics = Arc::new(Metrics::new());
+    let collecting = identities::start(&config.identities).await?;
+    let mut metrics = Metrics::new();
+    if let Some(collecting) = &collecting {
+        metrics.add(collecting.metrics());
+    }
+    let metrics = Arc::new(metrics);
     let pool = Pool::start(known, dial, Pace::retrying(Duration::from_millis(500), config.retry_max));
 
     let observer = RelayObserver {
@@ -114,8 +120,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         health.set_service_status("hubble.server.Observer", tonic_health::ServingStatus::NotServing).await;
         stop.send_replace(true);
     });
-    listeners.serve(routes, stopping, DRAIN).await?;
-    Ok(())
+    let served = listeners.serve(routes, stopping, DRAIN).await;
+    if let Some(collecting) = collecting {
+        collecting.stop().await;
+    }
+    Ok(served?)
 }
 
 /// Serving as long as at least one agent is connected.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
     singular = "fathomidentity",
     shortname = "fid",
     category = "fathom",
+    doc = "Which labels an identity number stands for.",
     printcolumn(name = "Labels", type_ = "string", json_path = ".spec.labels"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = kube::core::Rule::new("self.metadata.name.matches('^(25[6-9]|2[6-9][0-9]|[3-9][0-9][0-9]|[1-9][0-9][0-9][0-9]|[1-5][0-9][0-9][0-9][0-9]|6[0-4][0-9][0-9][0-9]|65[0-4][0-9][0-9]|655[0-2][0-9]|6553[0-5])$')")

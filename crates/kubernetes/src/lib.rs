@@ -3,6 +3,7 @@
 //! * [`connect`]: how to reach it.
 //! * [`raw`]: objects as they come, of which at least the name can be read.
 //! * [`identity`]: the custom resource that says which number stands for which labels.
+//! * [`crds`]: the definition of that resource, for `manifests/`.
 //! * [`registry`]: agents agree on those numbers; [`collector`]: numbers nobody uses are given up.
 //! * [`retry`]: how long to wait for a server that is away.
 //! * [`lease`]: of several relays one leads.
@@ -10,6 +11,7 @@
 
 pub mod collector;
 pub mod connect;
+pub mod crds;
 pub mod identity;
 pub mod lease;
 pub mod raw;

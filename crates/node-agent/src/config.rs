@@ -197,8 +197,9 @@ pub enum ObjectSource {
 /// Certificate towards clients.
 #[derive(Clone, Debug, Args)]
 pub struct Tls {
-    /// "off" lets clients read without TLS on addresses that are not loopback
-    #[arg(long = "tls", env = "FATHOM_TLS", default_value = "auto", value_parser = ["auto", "off"], value_name = "MODE")]
+    /// "off" lets clients read without TLS on addresses that are not loopback; "wait" refuses connections until
+    /// the certificate's files are there
+    #[arg(long = "tls", env = "FATHOM_TLS", default_value = "auto", value_parser = ["auto", "wait", "off"], value_name = "MODE")]
     pub mode: String,
 
     /// Certificate shown to clients (PEM)

@@ -402,7 +402,12 @@ fn pipeline_config(config: &Config, node_name: &str) -> PipelineConfig {
 fn tls_files(config: &Config) -> Option<TlsFiles> {
     let tls = &config.tls;
     let (cert, key): (&PathBuf, &PathBuf) = tls.tls_cert_file.as_ref().zip(tls.tls_key_file.as_ref())?;
-    Some(TlsFiles { cert: cert.clone(), key: key.clone(), client_ca: tls.tls_client_ca_file.clone() })
+    Some(TlsFiles {
+        cert: cert.clone(),
+        key: key.clone(),
+        client_ca: tls.tls_client_ca_file.clone(),
+        may_come_later: tls.mode == "wait",
+    })
 }
 
 fn control_facts(

@@ -80,8 +80,9 @@ pub struct Identities {
 /// Certificates towards clients and towards agents.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Tls {
-    /// "off" lets clients read without TLS on addresses that are not loopback
-    #[arg(long = "tls", env = "FATHOM_TLS", default_value = "auto", value_parser = ["auto", "off"], value_name = "MODE")]
+    /// "off" lets clients read without TLS on addresses that are not loopback; "wait" refuses connections until
+    /// the certificate's files are there
+    #[arg(long = "tls", env = "FATHOM_TLS", default_value = "auto", value_parser = ["auto", "wait", "off"], value_name = "MODE")]
     pub mode: String,
 
     /// Certificate shown to clients (PEM)

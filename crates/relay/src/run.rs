@@ -93,9 +93,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         .add_service(reflection().build_v1().context("reflection")?)
         .add_service(reflection().build_v1alpha().context("reflection")?);
 
-    let tls = config.tls.tls_cert_file.as_ref().zip(config.tls.tls_key_file.as_ref()).map(|(cert, key)| {
-        TlsFiles { cert: cert.clone(), key: key.clone(), client_ca: config.tls.tls_client_ca_file.clone() }
-    });
+    let tls =
+        config.tls.tls_cert_file.as_ref().zip(config.tls.tls_key_file.as_ref()).map(|(cert, key)| TlsFiles {
+            cert: cert.clone(),
+            key: key.clone(),
+            client_ca: config.tls.tls_client_ca_file.clone(),
+            may_come_later: config.tls.mode == "wait",
+        });
     let sockets: Vec<_> = config.socket.iter().cloned().collect();
     let listeners = Listeners::bind(&config.listen, &sockets, tls.as_ref(), config.tls.mode == "off").await?;
     for address in listeners.tcp_addresses() {

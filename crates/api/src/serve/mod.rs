@@ -3,16 +3,21 @@
 //! Flows are not for everybody: a TCP listener is loopback, or has TLS, or was told `--tls off`;
 //! a unix socket is its owner's alone.
 
+mod tls;
+
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::Routes;
+use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+
+use self::tls::ServerTls;
 
 /// Why something can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +39,10 @@ pub enum ServeError {
     InUse { path: PathBuf },
     #[error("cannot read {what} {}: {source}", path.display())]
     File { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("{what} {}: {problem}", path.display())]
+    NotPem { what: &'static str, path: PathBuf, problem: String },
     #[error("TLS set-up: {0}")]
-    Tls(tonic::transport::Error),
+    Tls(String),
     #[error("serving: {0}")]
     Serve(tonic::transport::Error),
 }
@@ -47,13 +54,15 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// Clients must show a certificate of this CA.
     pub client_ca: Option<PathBuf>,
+    /// Files that are not there yet are waited for, and connections refused meanwhile.
+    pub may_come_later: bool,
 }
 
 /// Sockets that are open and ready to be served.
 pub struct Listeners {
     tcp: Vec<TcpListener>,
     unix: Vec<(PathBuf, UnixListener)>,
-    tls: Option<ServerTlsConfig>,
+    tls: Option<Arc<ServerTls>>,
 }
 
 impl Listeners {
@@ -67,7 +76,7 @@ impl Listeners {
         tls: Option<&TlsFiles>,
         tls_off: bool,
     ) -> Result<Self, ServeError> {
-        let tls = tls.map(load).transpose()?;
+        let tls = tls.map(ServerTls::load).transpose()?.map(Arc::new);
         let mut bound = Listeners { tcp: Vec::new(), unix: Vec::new(), tls };
         for text in tcp.iter().filter(|text| !text.is_empty()) {
             let addresses: Vec<SocketAddr> = tokio::net::lookup_host(text)
@@ -112,19 +121,25 @@ impl Listeners {
             let _ = shutdown.wait_for(|down| *down).await;
         };
         let mut servers = tokio::task::JoinSet::new();
+        let mut followers = tokio::task::JoinSet::new();
+        if let Some(tls) = &self.tls {
+            followers.spawn(tls.clone().follow());
+        }
         for listener in self.tcp {
-            let mut server = builder();
-            if let Some(tls) = &self.tls {
-                server = server.tls_config(tls.clone()).map_err(ServeError::Tls)?;
+            let server = builder().add_routes(routes.clone());
+            let until = until(shutdown.clone());
+            match &self.tls {
+                Some(tls) => {
+                    let incoming = tls.clone().incoming(listener);
+                    servers.spawn(server.serve_with_incoming_shutdown(incoming, until));
+                }
+                None => {
+                    // Without it the end of every answer waits for an acknowledgement: 40 ms. The builder's
+                    // own switch does not reach connections that come in by a listener of ours.
+                    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+                    servers.spawn(server.serve_with_incoming_shutdown(incoming, until));
+                }
             }
-            // Without it the end of every answer waits for an acknowledgement: 40 ms. The builder's own
-            // switch does not reach connections that come in by a listener of ours.
-            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-            servers.spawn(
-                server
-                    .add_routes(routes.clone())
-                    .serve_with_incoming_shutdown(incoming, until(shutdown.clone())),
-            );
         }
         let mut paths = Vec::new();
         for (path, listener) in self.unix {
@@ -218,18 +233,6 @@ fn is_socket(path: &Path) -> Result<bool, ServeError> {
     }
 }
 
-fn load(files: &TlsFiles) -> Result<ServerTlsConfig, ServeError> {
-    let read = |what, path: &Path| {
-        std::fs::read(path).map_err(|source| ServeError::File { what, path: path.to_owned(), source })
-    };
-    let identity = Identity::from_pem(read("certificate", &files.cert)?, read("key", &files.key)?);
-    let mut config = ServerTlsConfig::new().identity(identity);
-    if let Some(ca) = &files.client_ca {
-        config = config.client_ca_root(Certificate::from_pem(read("client CA", ca)?));
-    }
-    Ok(config)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,8 +285,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_certificate_is_named() {
-        let files =
-            TlsFiles { cert: "/nonexistent/a.crt".into(), key: "/nonexistent/a.key".into(), client_ca: None };
+        let (cert, key) = ("/nonexistent/a.crt".into(), "/nonexistent/a.key".into());
+        let files = TlsFiles { cert, key, ..TlsFiles::default() };
         let error = Listeners::bind(&[], &[], Some(&files), false).await.err().unwrap();
         assert!(error.to_string().contains("/nonexistent/a.crt"), "{error}");
     }

@@ -30,6 +30,9 @@ FATHOM_CONFIG(__u32, cfg_event_policy, EVENT_POLICY_CONNECTION);
 /* ticks between reports of a long-lived connection, per direction; --report-interval */
 FATHOM_CONFIG(__u32, cfg_report_ticks, FATHOM_DEFAULT_TICKS(5));
 
+/* whether pods may be on a link with others, as on a bridge; --mode */
+FATHOM_CONFIG(__u8, cfg_shared_links, 0);
+
 /* ticks without a packet after which an entry counts as gone; --ct-timeout-… */
 FATHOM_CONFIG(__u32, cfg_ct_tcp_ticks, FATHOM_DEFAULT_TICKS(8000));
 FATHOM_CONFIG(__u32, cfg_ct_tcp_opening_ticks, FATHOM_DEFAULT_TICKS(60));

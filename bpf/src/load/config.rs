@@ -18,6 +18,8 @@ pub struct LoadConfig {
     /// How often a long-lived connection is reported (whole milliseconds, 100 ms to 1 h).
     pub report_interval: Duration,
     pub peer_address: PeerAddress,
+    /// Pods may share a link with others, as on a bridge: they may look for these by their addresses.
+    pub shared_links: bool,
     pub timeouts: Timeouts,
     pub l7: L7Mode,
     /// Names of the HTTP headers whose values are captured: at most [`abi::L7_HEADERS`], of at most
@@ -37,6 +39,7 @@ impl Default for LoadConfig {
             event_policy: EventPolicy::Connection,
             report_interval: Duration::from_secs(5),
             peer_address: PeerAddress::Backend,
+            shared_links: false,
             timeouts: Timeouts::default(),
             l7: L7Mode::All,
             l7_headers: Vec::new(),

@@ -45,6 +45,7 @@ pub(super) fn set(open: &mut OpenFathomSkel<'_>, config: &LoadConfig, features: 
     rodata.cfg_sock_set_retval = u8::from(features.set_retval);
     rodata.cfg_sock_netns_cookie = u8::from(features.netns_cookie);
     rodata.cfg_peer_address_service = u8::from(config.peer_address == PeerAddress::Service);
+    rodata.cfg_shared_links = u8::from(config.shared_links);
     headers::set(rodata, &config.l7_headers);
     rodata.cfg_l7_turn_ticks = ticks(L7_TURN);
     rodata.cfg_l7_early_ticks = ticks(L7_EARLY);

@@ -95,3 +95,15 @@ fn discovery_stays_on_the_link() {
     rig.identity("fd77::1", HOST_IDENTITY);
     assert_untracked(&mut rig, Program::FromPod, &to("fd77::1").build(), "the node");
 }
+
+#[test]
+fn on_a_shared_link_a_pod_meets_who_is_known_there_and_nobody_else() {
+    let mut rig = Rig::with(|config| config.shared_links = true);
+    for kind in [135, 136] {
+        let to = |dst: &str| Frame::icmp(ip(POD6), ip(dst), kind, 0, [0; 4]).payload(&[0; 16]).hop_limit(255);
+        assert_untracked(&mut rig, Program::FromPod, &to(PEER6).build(), "a peer");
+        assert_eq!(rig.pod_sends(&to(WORLD6)).fate, dropped(reason::FORBIDDEN_ICMP6), "the world");
+        let as_peer = Frame::icmp(ip(PEER6), ip(POD6), kind, 0, [0; 4]).payload(&[0; 16]).hop_limit(255);
+        assert_eq!(rig.pod_sends(&as_peer).fate, dropped(reason::INVALID_SOURCE_IP), "as somebody else");
+    }
+}

@@ -83,6 +83,18 @@ pub struct Config {
     #[command(flatten)]
     pub place: Place,
 
+    /// Who wires pods: Fathom's own CNI plugin, or another one, whose pods are then found and attached to
+    #[arg(id = "wiring", long = "mode", env = "FATHOM_MODE", default_value = "cni", value_name = "MODE")]
+    pub wiring: Wiring,
+
+    /// proc file system of the node, in which --mode attach finds the network namespaces of pods
+    #[arg(long, env = "FATHOM_PROC", default_value = "/proc", value_name = "DIR")]
+    pub proc: PathBuf,
+
+    /// Directory in which container runtimes name network namespaces, for --mode attach
+    #[arg(long, env = "FATHOM_NETNS_DIR", default_value = "/run/netns", value_name = "DIR")]
+    pub netns_dir: PathBuf,
+
     /// cgroup v2 directory whose processes have services translated at the socket; "none" = at tc only
     /// [default: the root of the mounted tree]
     #[arg(long, env = "FATHOM_CGROUP", value_name = "DIR")]
@@ -171,8 +183,9 @@ pub struct Config {
     pub mtu: u32,
 
     /// Whether to keep routes to other nodes' pods and switch forwarding on
-    #[arg(long, env = "FATHOM_ROUTES", default_value = "on", value_name = "SWITCH")]
-    pub routes: Switch,
+    /// [default: on with --mode cni, off with --mode attach]
+    #[arg(long, env = "FATHOM_ROUTES", value_name = "SWITCH")]
+    pub routes: Option<Switch>,
 
     #[command(flatten)]
     pub sizes: MapSizes,
@@ -263,6 +276,13 @@ pub struct MapSizes {
     pub map_l7_exchanges: u32,
 }
 
+/// See [`Config::wiring`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Wiring {
+    Cni,
+    Attach,
+}
+
 /// See [`Config::events`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Events {
@@ -335,6 +355,7 @@ impl Config {
                 Peer::Backend => PeerAddress::Backend,
                 Peer::Service => PeerAddress::Service,
             },
+            shared_links: self.wiring == Wiring::Attach,
             timeouts: self.timeouts.timeouts(),
             l7: match self.l7 {
                 L7::Off => L7Mode::Off,
@@ -348,6 +369,14 @@ impl Config {
     /// HTTP headers to capture, in lower case: at most [`abi::L7_HEADERS`], each at most 32 bytes.
     pub fn l7_headers(&self) -> &[Box<str>] {
         &self.l7_headers.0
+    }
+
+    /// Whether routes to other nodes' pods are ours to keep: with another plugin they are that one's.
+    pub fn keeps_routes(&self) -> bool {
+        match self.routes {
+            Some(switch) => switch == Switch::On,
+            None => self.wiring == Wiring::Cni,
+        }
     }
 
     /// Where objects come from.
@@ -474,6 +503,18 @@ mod tests {
     }
 
     #[test]
+    fn another_plugins_pods_share_links_and_its_routes_are_its_own() {
+        let of = |arguments: &[&str]| {
+            let config = parse(arguments).unwrap().run;
+            (config.keeps_routes(), config.load().shared_links)
+        };
+        assert_eq!(of(&[]), (true, false));
+        assert_eq!(of(&["--mode", "attach"]), (false, true));
+        assert_eq!(of(&["--mode", "attach", "--routes", "on"]), (true, true));
+        assert_eq!(of(&["--routes", "off"]), (false, false));
+    }
+
+    #[test]
     fn several_listeners_a_cgroup_and_sizes_are_understood() {
         let config = parse(&[
             "--listen",
@@ -503,6 +544,7 @@ mod tests {
             (["--report-interval", "5 parsecs"], "5s"),
             (["--events", "all"], "connection"),
             (["--mtu", "576"], "1280"),
+            (["--mode", "chained"], "attach"),
             (["--l7", "http"], "dns"),
             (["--l7-redact", "query"], "url-query"),
             (["--l7-headers", "a b"], "\"a b\""),

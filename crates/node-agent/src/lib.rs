@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attach;
 pub mod checks;
 pub mod cleanup;
 pub mod cluster;

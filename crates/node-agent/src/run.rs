@@ -5,6 +5,7 @@
 //! | `objects`: the source of objects | runtime | told to stop |
 //! | `fathom-control`: the reconciler, the only writer of tables | a thread of its own, since map writes block | told to stop |
 //! | `routes`: routes to other nodes | runtime | told to stop |
+//! | `attach`: pods that another plugin wires (`--mode attach`) | runtime | told to stop |
 //! | `notes`: pods that went while the agent was away | runtime | told to stop |
 //! | `fathom-reader`: drains the rings | a thread of its own, with the lowest latency there is | after the last drain |
 //! | `cni`: the plugin's socket | runtime | calls in flight have ended, or [`DRAIN`] |
@@ -38,6 +39,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use crate::attach::{self, Places, WantedPod};
 use crate::checks;
 use crate::cluster::kube::ApiServer;
 use crate::cluster::snapshot::Snapshot;
@@ -46,7 +48,7 @@ use crate::cluster::yaml::YamlDirectory;
 use crate::cni::attachments::Attachments;
 use crate::cni::notes;
 use crate::cni::server::CniService;
-use crate::config::{Cli, Command, Config, L7, ObjectSource, Switch};
+use crate::config::{Cli, Command, Config, L7, ObjectSource, Wiring};
 use crate::control::devices;
 use crate::control::metrics::ControlMetrics;
 use crate::control::plan::{Planner, ThisNode};
@@ -145,7 +147,7 @@ impl Agent {
         let node_name = node_name(&config)?;
         let stop = CancellationToken::new();
         let (source, registry) = source_and_registry(&config, &stop).await?;
-        if config.routes == Switch::On {
+        if config.keeps_routes() {
             routes::enable_forwarding().context("switch forwarding on")?;
         }
 
@@ -199,12 +201,15 @@ impl Agent {
         let flows =
             Listeners::bind(&self.config.listen, &[hubble], tls.as_ref(), self.config.tls.mode == "off")
                 .await?;
-        let plugin = Listeners::bind(&[], &[cni], None, false).await?;
+        // Our plugin has nothing to ask where another one wires pods: it says that the agent does not listen.
+        let sockets: &[PathBuf] = if self.config.wiring == Wiring::Cni { &[cni] } else { &[] };
+        let plugin = Listeners::bind(&[], sockets, None, false).await?;
         let http = self.listen_http().await?;
 
         let (feed, deltas) = Feed::new();
         let (route_list, wanted_routes) = watch::channel(None);
-        let reconciler = self.reconciler(snapshot, report.clone(), route_list)?;
+        let (pod_list, wanted_pods) = watch::channel(None);
+        let reconciler = self.reconciler(snapshot, report.clone(), route_list, pod_list)?;
         ControlMetrics::register(
             &self.pipeline.registry(),
             report,
@@ -217,8 +222,13 @@ impl Agent {
         tasks.spawn_sure("the reconciler", async { _ = control_ended.await });
         tracing::info!("following {}", self.source.describe());
         tasks.spawn("the source of objects", self.source.run(feed, self.stop.clone()));
-        if self.config.routes == Switch::On {
+        if self.config.keeps_routes() {
             tasks.spawn_sure("routes", routes::keep(wanted_routes, self.stop.clone()));
+        }
+        if self.config.wiring == Wiring::Attach {
+            let places = Places { proc: self.config.proc.clone(), netns_dir: self.config.netns_dir.clone() };
+            let keep = attach::keep(places, self.attachments.clone(), wanted_pods, self.stop.clone());
+            tasks.spawn("attach", async { keep.await.context("find pods that another plugin wired") });
         }
         let run_dir = self.config.place.run_dir.clone();
         tasks.spawn_sure("notes", notes::follow(run_dir, self.attachments.clone(), self.stop.clone()));
@@ -287,6 +297,7 @@ impl Agent {
         snapshot: Arc<ArcSwap<Snapshot>>,
         report: Arc<ArcSwap<Report>>,
         routes: watch::Sender<Option<routes::Routes>>,
+        pods: watch::Sender<Option<Vec<WantedPod>>>,
     ) -> anyhow::Result<Reconciler> {
         let config = &self.config;
         let filter = LabelFilter::with_user_rules(&config.labels).context("--labels")?;
@@ -314,6 +325,7 @@ impl Agent {
             attachments: self.attachments.clone(),
             publisher: Publisher::new(node, snapshot),
             outputs: Outputs {
+                pods,
                 routes,
                 peers: self.pipeline.peers(),
                 events: self.pipeline.agent_events(),

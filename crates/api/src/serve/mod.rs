@@ -105,8 +105,8 @@ impl Listeners {
         self.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
-    /// Serves `routes` on all sockets until `shutdown` turns true; then open calls have `drain` to
-    /// end by themselves. Unix sockets are removed.
+    /// Serves `routes` on all sockets, if there are any, until `shutdown` turns true; then open calls have
+    /// `drain` to end by themselves. Unix sockets are removed.
     ///
     /// # Errors
     /// The first listener that failed.
@@ -120,6 +120,10 @@ impl Listeners {
             // A sender that is gone means the same.
             let _ = shutdown.wait_for(|down| *down).await;
         };
+        if self.tcp.is_empty() && self.unix.is_empty() {
+            until(shutdown).await;
+            return Ok(());
+        }
         let mut servers = tokio::task::JoinSet::new();
         let mut followers = tokio::task::JoinSet::new();
         if let Some(tls) = &self.tls {

@@ -159,6 +159,8 @@ pub struct Workload {
 pub struct Pod {
     pub namespace: Arc<str>,
     pub name: Arc<str>,
+    /// As the kubelet names its cgroup: of a static pod, the hash of its manifest.
+    pub uid: Arc<str>,
     pub labels: Labels,
     pub service_account: String,
     /// Empty until it is scheduled.

@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::ipam::{Ipam, IpamError, Memory};
+use crate::attach::matching::Adoption;
 
 /// Container and interface, as the runtime names them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,6 +44,16 @@ pub struct Attachment {
     pub device: Option<DeviceRecord>,
     /// What the pod was when its object was last seen.
     pub last_known: Option<LastKnownRecord>,
+    /// Another plugin wired it and gave it its addresses.
+    #[serde(default)]
+    pub adopted: bool,
+}
+
+impl Attachment {
+    /// Addresses that were given out here.
+    fn ours(&self) -> &[IpAddr] {
+        if self.adopted { &[] } else { &self.addresses }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,7 +133,7 @@ impl Attachments {
             let read = fs::read_to_string(&path).map_err(|e| e.to_string());
             match read.and_then(|text| serde_json::from_str::<Attachment>(&text).map_err(|e| e.to_string())) {
                 Ok(attachment) => {
-                    for address in &attachment.addresses {
+                    for address in attachment.ours() {
                         ipam.occupy(
                             *address,
                             &owner(&attachment.key, &attachment.namespace, &attachment.pod_name),
@@ -209,6 +220,7 @@ impl Attachments {
             addresses,
             device: None,
             last_known: None,
+            adopted: false,
         };
         if let Err(error) = self.write(&attachment, inner.ipam.memory()) {
             for address in &attachment.addresses {
@@ -243,6 +255,43 @@ impl Attachments {
         Ok(wired)
     }
 
+    /// Takes a pod on that another plugin wired; whether that is news.
+    ///
+    /// # Errors
+    /// No number is left, or the disk cannot be written.
+    pub fn adopt(&self, adoption: &Adoption) -> Result<bool, AttachError> {
+        let mut inner = self.lock();
+        let key = adoption.key();
+        let known = inner.attachments.get(&key).cloned();
+        let id = match &known {
+            Some(known) => known.id,
+            None => inner.next_id().ok_or(AttachError::TooMany)?,
+        };
+        let attachment = Attachment {
+            key: key.clone(),
+            id,
+            namespace: adoption.namespace.to_string(),
+            pod_name: adoption.pod_name.to_string(),
+            // A path through a process changes from look to look, and is the same namespace.
+            netns: known.as_ref().map_or(adoption.netns.display().to_string(), |known| known.netns.clone()),
+            addresses: adoption.addresses.clone(),
+            host_interface: adoption.host_interface.clone(),
+            device: Some(adoption.device.clone()),
+            last_known: known.as_ref().and_then(|known| known.last_known.clone()),
+            adopted: true,
+        };
+        if known.as_ref() == Some(&attachment) {
+            return Ok(false);
+        }
+        self.write(&attachment, inner.ipam.memory())?;
+        inner.last_id = inner.last_id.max(id);
+        inner.states.remove(&id);
+        inner.attachments.insert(key, attachment);
+        drop(inner);
+        self.turn();
+        Ok(true)
+    }
+
     /// Gives an attachment up; what it was, when it was known.
     ///
     /// # Errors
@@ -259,7 +308,7 @@ impl Attachments {
         }
         inner.attachments.remove(key);
         inner.states.remove(&attachment.id);
-        for address in &attachment.addresses {
+        for address in attachment.ours() {
             inner.ipam.release(*address, SystemTime::now());
         }
         if let Err(error) = self.write_memory(inner.ipam.memory()) {

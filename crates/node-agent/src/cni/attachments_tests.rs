@@ -90,3 +90,43 @@ fn wiring_what_was_never_allocated_is_an_error() {
     assert!(matches!(open(dir.path()).wire(&key("a"), "x", device(1)), Err(AttachError::Unknown(_))));
     assert!(open(dir.path()).release(&key("a")).unwrap().is_none());
 }
+
+fn adoption(uid: &str, address: &str, ifindex: u32) -> Adoption {
+    Adoption {
+        namespace: "default".into(),
+        pod_name: "web".into(),
+        uid: uid.into(),
+        interface: "eth0".into(),
+        netns: "/proc/7/ns/net".into(),
+        addresses: vec![address.parse().unwrap()],
+        host_interface: "veth7".into(),
+        device: device(ifindex),
+    }
+}
+
+#[test]
+fn what_another_plugin_wired_is_taken_on_once_and_its_addresses_stay_the_other_plugins() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = open(dir.path());
+    let found = adoption("u1", "10.244.1.2", 7);
+    assert!(before.adopt(&found).unwrap());
+    assert!(
+        !before.adopt(&Adoption { netns: "/proc/8/ns/net".into(), ..found.clone() }).unwrap(),
+        "the same"
+    );
+    let id = before.get(&found.key()).unwrap().id;
+    let known = LastKnownRecord { labels: vec![], named_ports: vec![], l7_off: true };
+    before.remember(&found.key(), known.clone());
+
+    let after = open(dir.path());
+    assert!(after.adopt(&adoption("u1", "10.244.1.2", 9)).unwrap(), "behind another device");
+    let adopted = after.get(&found.key()).unwrap();
+    assert_eq!((adopted.id, adopted.last_known, adopted.device), (id, Some(known), Some(device(9))));
+    assert_eq!(
+        allocate(&after, "b").addresses[0].to_string(),
+        "10.244.1.2",
+        "the other plugin's addresses are none of ours"
+    );
+    after.release(&found.key()).unwrap();
+    assert!(open(dir.path()).get(&found.key()).is_none());
+}

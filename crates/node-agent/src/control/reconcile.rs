@@ -23,6 +23,7 @@ use super::registry::AgentRegistry;
 use super::report::{self, Report};
 use super::routes::{self, Routes};
 use super::transition::{Applied, Outcome, WantedEndpoint};
+use crate::attach::{self, WantedPod};
 use crate::cluster::index::Index;
 use crate::cluster::source::Delta;
 use crate::cni::attachments::{Attachment, Attachments, EndpointState, LastKnownRecord};
@@ -42,6 +43,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Where results go.
 pub struct Outputs {
+    /// The pods of this node, for whoever looks for those that another plugin wired.
+    pub pods: watch::Sender<Option<Vec<WantedPod>>>,
     pub routes: watch::Sender<Option<Routes>>,
     pub peers: watch::Sender<Vec<Peer>>,
     pub events: AgentEvents,
@@ -280,6 +283,12 @@ impl Reconciler {
         if before.keys().ne(after.keys()) || before != &after {
             self.notices.policies_changed();
         }
+        self.outputs.pods.send_if_modified(|current| {
+            let wanted = Some(attach::wanted(&self.index, &self.peers.node));
+            let changed = *current != wanted;
+            *current = wanted;
+            changed
+        });
         self.outputs.routes.send_if_modified(|current| {
             let wanted = Some(routes::wanted(&self.index, &self.peers.node));
             let changed = *current != wanted;

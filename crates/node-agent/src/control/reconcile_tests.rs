@@ -109,6 +109,7 @@ impl Agent {
             attachments: attachments.clone(),
             publisher: Publisher::new(node, Arc::clone(&snapshot)),
             outputs: Outputs {
+                pods: watch::Sender::new(None),
                 routes: routes_tx,
                 peers: peers_tx,
                 events: events.clone(),

@@ -72,6 +72,7 @@ impl Cluster {
             let object = Pod {
                 namespace: namespace.into(),
                 name: name.as_str().into(),
+                uid: "".into(),
                 labels: labels.into(),
                 service_account: String::new(),
                 node_name: "n".into(),

@@ -1,6 +1,7 @@
 //! Pods: addresses, labels, named ports, and the workload that runs them.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -10,6 +11,9 @@ use crate::cluster::model::{NamedPort, Pod, Workload};
 
 /// Label a Deployment puts on the pods of each of its ReplicaSets.
 const TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// The UID under which the kubelet runs a static pod.
+const STATIC_POD: &str = "kubernetes.io/config.hash";
 
 /// "off": the pod's application messages are not looked at; "on", or none: they are.
 const L7: &str = "fathom.dev/l7";
@@ -33,6 +37,7 @@ pub fn pod(object: core::Pod) -> Result<Pod, ConvertError> {
         l7_off: l7_off(&metadata).unwrap_or(false),
         namespace: super::namespace_of(&metadata),
         name: super::name_of(&metadata)?,
+        uid: uid(&metadata),
         labels: metadata.labels.unwrap_or_default(),
         service_account: spec.service_account_name.unwrap_or_default(),
         node_name: spec.node_name.unwrap_or_default().into(),
@@ -42,6 +47,12 @@ pub fn pod(object: core::Pod) -> Result<Pod, ConvertError> {
         ips,
         ports,
     })
+}
+
+/// The object of a static pod is a mirror with a UID of its own.
+fn uid(metadata: &ObjectMeta) -> Arc<str> {
+    let hash = metadata.annotations.as_ref().and_then(|annotations| annotations.get(STATIC_POD));
+    hash.or(metadata.uid.as_ref()).map_or_else(Arc::default, |uid| uid.as_str().into())
 }
 
 /// What an annotation says that means nothing: the pod counts as if it were not there.
@@ -184,6 +195,19 @@ mod tests {
         let converted = crate::cluster::convert::object(crate::cluster::model::Kind::Pod, &misspelt);
         let both = converted.error.map(|error| error.to_string()).unwrap_or_default();
         assert!(both.contains("spek") && both.contains("means nothing"), "{both}");
+    }
+
+    #[test]
+    fn a_static_pods_uid_is_the_one_its_cgroup_has() {
+        let uid = |annotations: serde_json::Value| {
+            let pod = read(json!({
+                "apiVersion": "v1", "kind": "Pod",
+                "metadata": { "name": "p", "uid": "u-1", "annotations": annotations },
+            }));
+            pod.unwrap().uid.to_string()
+        };
+        assert_eq!(uid(json!({})), "u-1");
+        assert_eq!(uid(json!({ "kubernetes.io/config.hash": "0123" })), "0123");
     }
 
     #[test]

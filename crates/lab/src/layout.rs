@@ -79,16 +79,33 @@ impl Layout {
         format!("fathom-lab-{}", self.name)
     }
 
-    /// A place's cgroup, below the lab's own. Pods are inside their node's.
+    /// A place's cgroup, below the lab's own. Pods are inside their node's, named as the kubelet names them.
     pub fn cgroup_of(&self, place: &Place, node_of_pod: Option<&str>) -> PathBuf {
         match (place, node_of_pod) {
             (Place::Pod(key), Some(node)) => {
-                Path::new("nodes").join(node).join("pods").join(key.replace('/', "_"))
+                Path::new("nodes").join(node).join("kubepods").join(format!("pod{}", self.pod_uid(key)))
             }
             (Place::Node(node), _) => Path::new("nodes").join(node).join("host"),
             // A process in no node's cgroup: no socket hook applies to it.
             _ => PathBuf::from("outside"),
         }
+    }
+
+    /// The UID of a pod (`namespace/name`): no two labs on the machine have the same.
+    pub fn pod_uid(&self, key: &str) -> String {
+        let hash = |begin: u64| {
+            let bytes = self.name.bytes().chain([0]).chain(key.bytes());
+            bytes.fold(begin, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
+        };
+        let (high, low) = (hash(0xcbf2_9ce4_8422_2325), hash(0x8422_2325_cbf2_9ce4));
+        format!(
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            high >> 32,
+            (high >> 16) & 0xffff,
+            high & 0xffff,
+            low >> 48,
+            low & 0xffff_ffff_ffff
+        )
     }
 
     /// The cgroup an agent attaches its socket hooks to, below the lab's own.
@@ -176,6 +193,16 @@ mod tests {
     #[test]
     fn no_two_labs_share_a_prefix() {
         assert!(!"fathom-demo2.node-a".starts_with(&layout("demo").netns_prefix()));
+    }
+
+    #[test]
+    fn a_pod_has_a_uid_of_its_own_on_the_whole_machine() {
+        let uid = layout("demo").pod_uid("default/web");
+        assert_eq!(uid, layout("demo").pod_uid("default/web"));
+        let lengths: Vec<usize> = uid.split('-').map(str::len).collect();
+        assert_eq!(lengths, [8, 4, 4, 4, 12], "{uid}");
+        assert_ne!(uid, layout("demo2").pod_uid("default/web"));
+        assert_ne!(uid, layout("demo").pod_uid("default/web2"));
     }
 
     #[test]

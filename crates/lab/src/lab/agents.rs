@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
-use super::Lab;
-use crate::layout::{Place, node_addresses, pod_cidrs};
+use super::{Lab, Where};
+use crate::layout::{NETNS, Place, node_addresses, pod_cidrs};
 use crate::machine::enter::Entry;
 use crate::machine::{netns, wait};
-use crate::spec::Datapath;
+use crate::spec::{Datapath, Wiring};
 
 /// Loading programs takes a verifier's time on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -41,6 +41,18 @@ impl Lab {
     /// When there is none.
     pub fn kill_agent(&self, node: &str) -> Result<()> {
         self.stop(&name(node), Signal::SIGKILL)
+    }
+
+    /// Takes a node's programs, pins and notes off it, as one does for good; the agent has ended before.
+    ///
+    /// # Errors
+    /// What `fathom-agent cleanup` said.
+    pub fn clean_node(&self, node: &str) -> Result<()> {
+        let path = |path: std::path::PathBuf| path.display().to_string();
+        let (run_dir, bpffs) = (path(self.layout.run_dir(node)), path(self.layout.bpffs()));
+        let agent = path(self.tools.agent.clone());
+        let line = [&agent, "cleanup", "--run-dir", &run_dir, "--bpffs", &bpffs, "--instance", node];
+        self.exec(node, Where::OutsideCgroup, &line)?.ok().map(drop)
     }
 
     /// The process id of a node's agent.
@@ -97,6 +109,9 @@ impl Lab {
             "--metrics-listen".into(),
             format!("127.0.0.1:{HTTP_PORT}"),
         ];
+        if spec.wiring != Wiring::Fathom {
+            arguments.extend(["--mode", "attach", "--netns-dir", NETNS].map(str::to_owned));
+        }
         arguments.extend(spec.agent_args);
         self.launch(&name(node), &entry, &self.tools.agent, &arguments)?;
         Ok(())

@@ -1,6 +1,7 @@
 //! The networks: a bridge between the nodes, the internet behind it, a place for the relay.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -9,7 +10,10 @@ use crate::layout::{
     CLUSTER_CIDRS, Place, control_addresses, full, internet_addresses, node_addresses, pod_cidrs,
 };
 use crate::machine::{ip, netns};
-use crate::spec::{Datapath, Spec};
+use crate::spec::{Datapath, Spec, Wiring};
+
+/// Of devices that others make: what they send in the second for which an address is being tried is lost.
+const NO_DAD: (&str, &str) = ("ipv6/conf/default/accept_dad", "0");
 
 impl Lab {
     /// Makes the namespaces and connects them. Nothing is made in the machine's own namespace.
@@ -34,6 +38,9 @@ impl Lab {
         for (place, addresses) in &places {
             let path = self.layout.netns(place);
             ip::sysctl(&path, &[("ipv6/conf/eth0/accept_ra", "0"), ("ipv6/conf/eth0/accept_dad", "0")])?;
+            if matches!(place, Place::Node(_)) && spec.wiring != Wiring::Fathom {
+                ip::sysctl(&path, &[NO_DAD])?;
+            }
             ip::batch(&path, &self.inside(spec, place, addresses))?;
         }
         for (place, _) in &places {
@@ -41,6 +48,15 @@ impl Lab {
         }
         ip::awake(&underlay)?;
         Ok(())
+    }
+
+    /// What a container runtime does to a pod's namespace before it calls plugins that leave it to others.
+    pub(super) fn prepare_pod(&self, path: &Path) -> Result<()> {
+        if self.spec().wiring == Wiring::Fathom {
+            return Ok(());
+        }
+        ip::sysctl(path, &[NO_DAD])?;
+        ip::batch(path, &["link set lo up".to_owned()])
     }
 
     fn inside(&self, spec: &Spec, place: &Place, [v4, v6]: &[IpAddr; 2]) -> Vec<String> {
@@ -60,7 +76,8 @@ impl Lab {
             }
             Place::Node(name) => {
                 lines.extend(internet_addresses().map(|gateway| format!("route add default via {gateway}")));
-                if spec.datapath == Datapath::None {
+                // With its own wiring the agent keeps these routes.
+                if spec.datapath == Datapath::None || spec.wiring != Wiring::Fathom {
                     lines.extend(to_pods(spec, Some(name)));
                     // What belongs to no pod of this node is nobody's: no loop over the default route.
                     lines.extend(CLUSTER_CIDRS.map(|cidr| format!("route add unreachable {cidr}")));

@@ -220,6 +220,7 @@ impl Lab {
         self.write_pod(spec, &[])?;
         let path = self.layout.netns(&Place::Pod(key.clone()));
         netns::create(&path)?;
+        self.prepare_pod(&path)?;
         let mut pod = Pod {
             spec: spec.clone(),
             container_id: container_id(&self.layout.name, &key),
@@ -268,7 +269,8 @@ impl Lab {
     fn write_pod(&self, spec: &PodSpec, addresses: &[IpAddr]) -> Result<()> {
         let index = self.state().spec.nodes.iter().position(|n| n.name == spec.node).unwrap_or(0);
         let [host, _] = node_addresses(index);
-        self.objects.put(&objects::pod(spec, addresses, host)).map(drop)
+        let uid = self.layout.pod_uid(&spec.key());
+        self.objects.put(&objects::pod(spec, &uid, addresses, host)).map(drop)
     }
 
     /// Brings up to date what follows from pods and services: EndpointSlices and DNS names.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// Binaries, all in the directory of the `fathom-lab` binary.
+/// Binaries, all but others' in the directory of the `fathom-lab` binary.
 #[derive(Debug, Clone)]
 pub struct Tools {
     pub lab: PathBuf,
@@ -12,6 +12,8 @@ pub struct Tools {
     pub agent: PathBuf,
     pub relay: PathBuf,
     pub cli: PathBuf,
+    /// Directory of the reference CNI plugins, as Debian's `containernetworking-plugins` has it.
+    pub plugins: PathBuf,
 }
 
 impl Tools {
@@ -24,12 +26,28 @@ impl Tools {
             agent: at("fathom-agent"),
             relay: at("fathom-relay"),
             cli: at("fathom"),
+            plugins: PathBuf::from("/usr/lib/cni"),
         }
     }
 
     /// Those beside the running binary, which is `fathom-lab`.
     pub fn own() -> Result<Self> {
         Ok(Self::beside(&std::env::current_exe().context("find the running binary")?))
+    }
+
+    /// A reference plugin.
+    ///
+    /// # Errors
+    /// It is not installed.
+    pub fn plugin(&self, name: &str) -> Result<PathBuf> {
+        let path = self.plugins.join(name);
+        if !path.exists() {
+            bail!(
+                "{} is missing: ci/bootstrap --software, or apt install containernetworking-plugins",
+                path.display()
+            );
+        }
+        Ok(path)
     }
 
     /// # Errors

@@ -1,15 +1,16 @@
 //! Calling the CNI plugin as a container runtime does.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::Lab;
-use crate::layout::Place;
+use crate::layout::{Place, pod_cidrs};
 use crate::machine::enter::Entry;
+use crate::spec::Wiring;
 
 /// One interface of one pod.
 pub struct Attachment<'a> {
@@ -28,12 +29,7 @@ impl Lab {
         attachment: &Attachment<'_>,
         previous: Option<&Value>,
     ) -> Result<Value> {
-        let mut config = json!({
-            "cniVersion": "1.1.0",
-            "name": "lab",
-            "type": "fathom-cni",
-            "runDir": self.layout.run_dir(attachment.node),
-        });
+        let (program, mut config) = self.plugin(attachment.node)?;
         if let Some(previous) = previous {
             config["prevResult"] = previous.clone();
         }
@@ -43,13 +39,13 @@ impl Lab {
             ..Entry::default()
         };
         let mut child = entry
-            .command(&self.tools.lab, &self.tools.cni)
+            .command(&self.tools.lab, &program)
             .env("CNI_COMMAND", command)
             .env("CNI_CONTAINERID", attachment.container_id)
             .env("CNI_NETNS", attachment.netns)
             .env("CNI_IFNAME", "eth0")
             .env("CNI_ARGS", format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}"))
-            .env("CNI_PATH", self.tools.cni.parent().unwrap_or(Path::new("/")))
+            .env("CNI_PATH", program.parent().unwrap_or(Path::new("/")))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -62,12 +58,46 @@ impl Lab {
         let stdout = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
             let said = format!("{} {}", stdout.trim(), String::from_utf8_lossy(&output.stderr).trim());
-            bail!("fathom-cni {command} for {}: {said}", attachment.key);
+            bail!("{} {command} for {}: {said}", program.display(), attachment.key);
         }
         if stdout.trim().is_empty() {
             Ok(Value::Null)
         } else {
             serde_json::from_str(&stdout).context("read the CNI result")
         }
+    }
+
+    /// The plugin that wires a node's pods, and its part of the network configuration.
+    fn plugin(&self, node: &str) -> Result<(PathBuf, Value)> {
+        let (spec, run_dir) = (self.spec(), self.layout.run_dir(node));
+        let kind = match spec.wiring {
+            Wiring::Fathom => {
+                let config =
+                    json!({ "cniVersion": "1.1.0", "name": "lab", "type": "fathom-cni", "runDir": run_dir });
+                return Ok((self.tools.cni.clone(), config));
+            }
+            Wiring::Bridge => "bridge",
+            Wiring::Ptp => "ptp",
+        };
+        let index =
+            spec.nodes.iter().position(|n| n.name == node).with_context(|| format!("no node {node}"))?;
+        let ranges = pod_cidrs(index).map(|cidr| json!([{ "subnet": cidr }]));
+        let mut config = json!({
+            "cniVersion": "1.0.0",
+            "name": "lab",
+            "type": kind,
+            "ipam": {
+                "type": "host-local",
+                "dataDir": run_dir.join("addresses"),
+                "ranges": ranges,
+                "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "::/0" }],
+            },
+        });
+        if spec.wiring == Wiring::Bridge {
+            config["bridge"] = json!("cni0");
+            config["isGateway"] = json!(true);
+            config["hairpinMode"] = json!(true);
+        }
+        Ok((self.tools.plugin(kind)?, config))
     }
 }

@@ -30,7 +30,7 @@ pub fn node(spec: &NodeSpec, pod_cidrs: &[String], addresses: &[IpAddr]) -> Valu
 }
 
 /// A Pod: pending while it has no address, running and ready once it has.
-pub fn pod(spec: &PodSpec, addresses: &[IpAddr], host: IpAddr) -> Value {
+pub fn pod(spec: &PodSpec, uid: &str, addresses: &[IpAddr], host: IpAddr) -> Value {
     let ports: Vec<Value> = spec
         .ports
         .iter()
@@ -43,7 +43,7 @@ pub fn pod(spec: &PodSpec, addresses: &[IpAddr], host: IpAddr) -> Value {
         })
         .collect();
     let mut labels = spec.labels.clone();
-    let mut metadata = json!({ "name": spec.name, "namespace": spec.namespace });
+    let mut metadata = json!({ "name": spec.name, "namespace": spec.namespace, "uid": uid });
     if let Some(deployment) = &spec.deployment {
         let hash = template_hash(deployment);
         metadata["ownerReferences"] = json!([{

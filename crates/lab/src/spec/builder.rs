@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::{
     Datapath, HostSpec, NamespaceSpec, NodeSpec, PodSpec, PortSpec, Protocol, ServicePortSpec, ServiceSpec,
-    Spec,
+    Spec, Wiring,
 };
 
 impl Spec {
@@ -15,6 +15,7 @@ impl Spec {
         Self {
             name: name.to_owned(),
             datapath: Datapath::Fathom,
+            wiring: Wiring::Fathom,
             nodes: (0..nodes).map(node).collect(),
             namespaces: Vec::new(),
             pods: Vec::new(),
@@ -29,6 +30,13 @@ impl Spec {
     #[must_use]
     pub fn datapath(mut self, datapath: Datapath) -> Self {
         self.datapath = datapath;
+        self
+    }
+
+    /// With pods that another plugin wires.
+    #[must_use]
+    pub fn wiring(mut self, wiring: Wiring) -> Self {
+        self.wiring = wiring;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Spec;
+use super::{Datapath, Spec, Wiring};
 use crate::layout::LabName;
 
 /// Why a spec can't become a lab.
@@ -20,6 +20,8 @@ pub enum SpecError {
     Twice { what: &'static str, name: String },
     #[error("pod {pod} is on node {node}, which does not exist")]
     NoSuchNode { pod: String, node: String },
+    #[error("datapath none wires pods by fathom-cni: leave wiring out")]
+    NobodyAttaches,
     #[error("a lab has 1 to 100 nodes, not {0}")]
     NodeCount(usize),
 }
@@ -36,6 +38,9 @@ impl Spec {
         LabName::new(&self.name)?;
         if !(1..=100).contains(&self.nodes.len()) {
             return Err(SpecError::NodeCount(self.nodes.len()));
+        }
+        if self.datapath == Datapath::None && self.wiring != Wiring::Fathom {
+            return Err(SpecError::NobodyAttaches);
         }
         let mut seen = BTreeSet::new();
         for node in &self.nodes {
@@ -92,6 +97,7 @@ mod tests {
         let cases = [
             (Spec::new("a/b", 1), "lab name \"a/b\""),
             (Spec::new("x", 0), "not 0"),
+            (good.clone().datapath(Datapath::None).wiring(Wiring::Ptp), "leave wiring out"),
             (good.clone().pod(PodSpec::new("web", "node-b")), "default/web appears twice"),
             (good.clone().pod(PodSpec::new("db", "node-c")), "node node-c, which does not exist"),
         ];

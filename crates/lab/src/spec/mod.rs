@@ -19,6 +19,8 @@ pub struct Spec {
     pub name: String,
     #[serde(default)]
     pub datapath: Datapath,
+    #[serde(default)]
+    pub wiring: Wiring,
     pub nodes: Vec<NodeSpec>,
     #[serde(default)]
     pub namespaces: Vec<NamespaceSpec>,
@@ -49,6 +51,19 @@ pub enum Datapath {
     Fathom,
     /// Plain routing by the kernel: the yardstick of benchmarks, and the lab's own test.
     None,
+}
+
+/// Who gives pods their interfaces.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wiring {
+    /// `fathom-cni`.
+    #[default]
+    Fathom,
+    /// The reference plugin `bridge`: pods of a node on one bridge. Agents run with `--mode attach`.
+    Bridge,
+    /// The reference plugin `ptp`: a cable per pod, and routes. Agents run with `--mode attach`.
+    Ptp,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

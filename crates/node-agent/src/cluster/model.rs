@@ -2,7 +2,7 @@
 //!
 //! Made by `convert/` at the edge; everything inward reads only these.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
@@ -191,7 +191,18 @@ pub struct Service {
     pub affinity_seconds: Option<u32>,
     /// `internalTrafficPolicy: Local`: only backends on the client's node.
     pub local_only: bool,
+    /// Which endpoints are meant for whom; counts where nobody writes hints.
+    pub distribution: Option<TrafficDistribution>,
     pub publish_not_ready: bool,
+}
+
+/// `trafficDistribution`: clients prefer endpoints that are near.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrafficDistribution {
+    /// PreferClose and PreferSameZone.
+    SameZone,
+    /// PreferSameNode: else of the zone.
+    SameNode,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,6 +246,9 @@ pub struct SliceEndpoint {
     pub serving: bool,
     pub terminating: bool,
     pub node_name: Option<Arc<str>>,
+    /// Hints: zones and nodes whose clients it is meant for; empty = not said.
+    pub for_zones: BTreeSet<Arc<str>>,
+    pub for_nodes: BTreeSet<Arc<str>>,
 }
 
 /// A NetworkPolicy: what was written, and what it means.

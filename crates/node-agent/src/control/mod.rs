@@ -15,5 +15,6 @@ pub mod registry;
 pub mod report;
 pub mod routes;
 pub mod services;
+pub mod topology;
 pub mod transition;
 pub mod unfit;

@@ -9,8 +9,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::topology::{self, Candidate, Here};
 use crate::cluster::index::{Index, Name};
-use crate::cluster::model::{EndpointSlice, Pod, Service, ServicePort, SliceEndpoint, TargetPort};
+use crate::cluster::model::{EndpointSlice, Node, Pod, Service, ServicePort, TargetPort};
 
 /// Address, port and IANA protocol that clients connect to.
 pub type FrontendKey = (IpAddr, u16, u8);
@@ -33,20 +34,27 @@ pub fn frontends(index: &Index, node: &str) -> BTreeMap<FrontendKey, Frontend> {
         }
     }
     let by_label = pods_by_label(index);
+    let zones = zones(index);
+    let here = Here { node, zone: zones.get(node).map(|zone| &**zone) };
     let mut frontends = BTreeMap::new();
     for service in index.services.iter().filter(|service| !service.cluster_ips.is_empty()) {
         let slices = slices.get(&(service.namespace.clone(), service.name.clone()));
         for port in &service.ports {
-            let backends = match slices {
-                Some(slices) => from_slices(slices, service, port, node),
-                None => from_pods(&by_label, service, port, node),
+            let candidates = match slices {
+                Some(slices) => from_slices(slices, port),
+                None => from_pods(&by_label, &zones, service, port),
             };
             for ip in &service.cluster_ips {
-                let of_family = |backend: &&(IpAddr, u16)| backend.0.is_ipv4() == ip.is_ipv4();
+                // Each family for itself, as clients see it: hints of the other say nothing here.
+                let of_family = |candidate: &&Candidate| candidate.address.0.is_ipv4() == ip.is_ipv4();
+                let candidates: Vec<Candidate> = candidates.iter().filter(of_family).cloned().collect();
                 let frontend = Frontend {
                     namespace: service.namespace.clone(),
                     name: service.name.clone(),
-                    backends: backends.iter().filter(of_family).copied().collect(),
+                    backends: match service.local_only {
+                        true => topology::on_this_node(&candidates, here),
+                        false => topology::anywhere(&candidates, here),
+                    },
                     affinity: service.affinity_seconds.map(|s| Duration::from_secs(s.into())),
                 };
                 let key = (*ip, port.port.get(), port.protocol.number());
@@ -60,28 +68,33 @@ pub fn frontends(index: &Index, node: &str) -> BTreeMap<FrontendKey, Frontend> {
     frontends
 }
 
-/// Ready endpoints; when there is none, those that still serve while they terminate, so that a rollout's
-/// last pods finish what they have (<https://kubernetes.io/docs/tutorials/services/pods-and-endpoint-termination-flow/>).
-fn from_slices(
-    slices: &[&EndpointSlice],
-    service: &Service,
-    port: &ServicePort,
-    node: &str,
-) -> BTreeSet<(IpAddr, u16)> {
-    let usable = |wanted: &dyn Fn(&SliceEndpoint) -> bool| {
-        let mut backends = BTreeSet::new();
-        for slice in slices {
-            let ports = slice.ports.iter().filter(|p| p.name == port.name && p.protocol == port.protocol);
-            for number in ports.map(|p| p.port.get()) {
-                let here = |e: &&SliceEndpoint| !service.local_only || e.node_name.as_deref() == Some(node);
-                let endpoints = slice.endpoints.iter().filter(here).filter(|endpoint| wanted(endpoint));
-                backends.extend(endpoints.flat_map(|e| &e.addresses).map(|ip| (*ip, number)));
+/// Node → its zone.
+type Zones = HashMap<Arc<str>, Arc<str>>;
+
+fn zones(index: &Index) -> Zones {
+    let zone = |node: &Arc<Node>| Some((node.name.clone(), node.labels.get(topology::ZONE)?.as_str().into()));
+    index.nodes.iter().filter_map(zone).collect()
+}
+
+fn from_slices(slices: &[&EndpointSlice], port: &ServicePort) -> Vec<Candidate> {
+    let mut candidates = Vec::new();
+    for slice in slices {
+        let ports = slice.ports.iter().filter(|p| p.name == port.name && p.protocol == port.protocol);
+        for number in ports.map(|p| p.port.get()) {
+            for endpoint in &slice.endpoints {
+                candidates.extend(endpoint.addresses.iter().map(|ip| Candidate {
+                    address: (*ip, number),
+                    ready: endpoint.ready,
+                    serving: endpoint.serving,
+                    terminating: endpoint.terminating,
+                    node: endpoint.node_name.clone(),
+                    for_zones: endpoint.for_zones.clone(),
+                    for_nodes: endpoint.for_nodes.clone(),
+                }));
             }
         }
-        backends
-    };
-    let ready = usable(&|endpoint| endpoint.ready);
-    if ready.is_empty() { usable(&|endpoint| endpoint.serving && endpoint.terminating) } else { ready }
+    }
+    candidates
 }
 
 /// Pods by (namespace, label key, label value): thousands of services each look at a few pods.
@@ -103,26 +116,31 @@ fn pods_by_label(index: &Index) -> ByLabel<'_> {
     by_label
 }
 
-fn from_pods(
-    by_label: &ByLabel<'_>,
-    service: &Service,
-    port: &ServicePort,
-    node: &str,
-) -> BTreeSet<(IpAddr, u16)> {
-    let Some((key, value)) = service.selector.first_key_value() else { return BTreeSet::new() };
-    let candidates = by_label.get(&(&*service.namespace, key.as_str(), value.as_str()));
+fn from_pods(by_label: &ByLabel<'_>, zones: &Zones, service: &Service, port: &ServicePort) -> Vec<Candidate> {
+    let Some((key, value)) = service.selector.first_key_value() else { return Vec::new() };
+    let pods = by_label.get(&(&*service.namespace, key.as_str(), value.as_str()));
     let selected = |pod: &&&Pod| {
         (pod.ready || (service.publish_not_ready && !pod.finished))
-            && (!service.local_only || &*pod.node_name == node)
             && service.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
     };
-    let mut backends = BTreeSet::new();
-    for pod in candidates.into_iter().flatten().filter(selected) {
-        if let Some(number) = target(pod, port) {
-            backends.extend(pod.ips.iter().map(|ip| (*ip, number)));
+    let mut candidates = Vec::new();
+    for pod in pods.into_iter().flatten().filter(selected) {
+        let Some(number) = target(pod, port) else { continue };
+        for ip in &pod.ips {
+            let mut candidate = Candidate {
+                address: (*ip, number),
+                ready: true,
+                serving: true,
+                terminating: false,
+                node: Some(pod.node_name.clone()),
+                for_zones: BTreeSet::new(),
+                for_nodes: BTreeSet::new(),
+            };
+            topology::hint(&mut candidate, service.distribution, zones.get(&pod.node_name));
+            candidates.push(candidate);
         }
     }
-    backends
+    candidates
 }
 
 fn target(pod: &Pod, port: &ServicePort) -> Option<u16> {
@@ -202,6 +220,45 @@ endpoints:
         assert_eq!(backends(&with("true"), "10.96.0.10"), ["10.244.9.1 7070"]);
         assert_eq!(backends(&with("false"), "10.96.0.10"), ["10.244.9.2 7070"], "the one that still serves");
         assert_eq!(backends(&with("true"), "fd00:96::a"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn near_backends_are_preferred_where_the_service_asks_for_it_and_nobody_writes_slices() {
+        let nodes = "---
+apiVersion: v1
+kind: Node
+metadata: {name: n1, labels: {topology.kubernetes.io/zone: z1}}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n2, labels: {topology.kubernetes.io/zone: z2}}
+";
+        let ready = SERVICE
+            .replace("'False'", "'True'")
+            .replace("http, containerPort: 9090", "http, containerPort: 8080");
+        let of = |distribution: &str| {
+            let spec = format!("  trafficDistribution: {distribution}\n  selector:");
+            backends(&index(&format!("{}{nodes}", ready.replace("  selector:", &spec))), "10.96.0.10")
+        };
+        assert_eq!(of("PreferClose"), ["10.244.1.5 8080"]);
+        assert_eq!(of("PreferSameNode"), ["10.244.1.5 8080"]);
+        assert_eq!(of("null"), ["10.244.1.5 8080", "10.244.2.5 8080"]);
+    }
+
+    #[test]
+    fn hints_of_slices_narrow_the_choice() {
+        let slice = "---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: s-1, labels: {kubernetes.io/service-name: s}}
+addressType: IPv4
+ports: [{name: web, port: 7070}]
+endpoints:
+- {addresses: [10.244.9.1], nodeName: n1, hints: {forNodes: [{name: n1}], forZones: [{name: z1}]}}
+- {addresses: [10.244.9.2], nodeName: n2, hints: {forNodes: [{name: n2}], forZones: [{name: z1}]}}
+";
+        let index = index(&format!("{SERVICE}{slice}"));
+        assert_eq!(backends(&index, "10.96.0.10"), ["10.244.9.1 7070"]);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{ConvertError, field};
-use crate::cluster::model::{EndpointSlice, Service, ServicePort, SliceEndpoint, SlicePort, TargetPort};
+use crate::cluster::model::{
+    EndpointSlice, Service, ServicePort, SliceEndpoint, SlicePort, TargetPort, TrafficDistribution,
+};
 
 /// Label that names the Service an EndpointSlice belongs to.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -44,8 +46,18 @@ pub fn service(object: core::Service) -> Result<Service, ConvertError> {
         selector: spec.selector.unwrap_or_default(),
         affinity_seconds,
         local_only: spec.internal_traffic_policy.as_deref() == Some("Local"),
+        distribution: distribution(spec.traffic_distribution.as_deref()),
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
     })
+}
+
+/// A preference this version does not know is no preference, as the API says of it.
+fn distribution(value: Option<&str>) -> Option<TrafficDistribution> {
+    match value? {
+        "PreferClose" | "PreferSameZone" => Some(TrafficDistribution::SameZone),
+        "PreferSameNode" => Some(TrafficDistribution::SameNode),
+        _ => None,
+    }
 }
 
 fn affinity(seconds: i32) -> Result<u32, ConvertError> {
@@ -114,6 +126,7 @@ fn slice_endpoint(i: usize, endpoint: discovery::Endpoint) -> Result<SliceEndpoi
     let conditions = endpoint.conditions.unwrap_or_default();
     let ready = conditions.ready.unwrap_or(true);
     let addresses = endpoint.addresses.iter().enumerate();
+    let hints = endpoint.hints.unwrap_or_default();
     Ok(SliceEndpoint {
         addresses: addresses
             .map(|(a, ip)| field::address(format!("endpoints[{i}].addresses[{a}]"), ip))
@@ -122,6 +135,8 @@ fn slice_endpoint(i: usize, endpoint: discovery::Endpoint) -> Result<SliceEndpoi
         serving: conditions.serving.unwrap_or(ready),
         terminating: conditions.terminating.unwrap_or(false),
         node_name: endpoint.node_name.map(Into::into),
+        for_zones: hints.for_zones.into_iter().flatten().map(|zone| zone.name.into()).collect(),
+        for_nodes: hints.for_nodes.into_iter().flatten().map(|node| node.name.into()).collect(),
     })
 }
 
@@ -174,6 +189,15 @@ mod tests {
     }
 
     #[test]
+    fn a_preference_for_near_endpoints_is_read_and_an_unknown_one_is_none() {
+        let of = |value| read(json!({ "trafficDistribution": value })).unwrap().distribution;
+        assert_eq!(of("PreferClose"), Some(TrafficDistribution::SameZone));
+        assert_eq!(of("PreferSameZone"), Some(TrafficDistribution::SameZone));
+        assert_eq!(of("PreferSameNode"), Some(TrafficDistribution::SameNode));
+        assert_eq!(of("PreferFar"), None);
+    }
+
+    #[test]
     fn conditions_default_as_the_api_says() {
         let slice = endpoint_slice(
             serde_json::from_value(json!({
@@ -181,7 +205,8 @@ mod tests {
                 "metadata": { "name": "s-1", "labels": { SERVICE_NAME: "s" } },
                 "ports": [{ "name": "web", "port": 8080 }, { "name": "open" }],
                 "endpoints": [
-                    { "addresses": ["10.0.0.1"] },
+                    { "addresses": ["10.0.0.1"],
+                      "hints": { "forZones": [{ "name": "z1" }], "forNodes": [{ "name": "n1" }] } },
                     { "addresses": ["10.0.0.2"], "conditions": { "ready": false, "serving": true, "terminating": true } },
                 ],
             }))
@@ -192,5 +217,8 @@ mod tests {
         assert_eq!(slice.ports.len(), 1, "a port without number matches no Service port");
         let states: Vec<_> = slice.endpoints.iter().map(|e| (e.ready, e.serving, e.terminating)).collect();
         assert_eq!(states, [(true, true, false), (false, true, true)]);
+        let hints = &slice.endpoints[0];
+        assert!(hints.for_zones.contains("z1") && hints.for_nodes.contains("n1"), "{hints:?}");
+        assert!(slice.endpoints[1].for_zones.is_empty(), "{:?}", slice.endpoints[1]);
     }
 }

@@ -365,7 +365,7 @@ pub struct LocalEndpoint {
     pub ingress_enforced: bool,
     #[prost(bool, tag = "10")]
     pub egress_enforced: bool,
-    /// "ready", or what it waits for.
+    /// "ready", or what it waits for; "not attached" and why that matters for a pod without an endpoint, whose id is 0.
     #[prost(string, tag = "11")]
     pub state: ::prost::alloc::string::String,
     /// The node the endpoint runs on.

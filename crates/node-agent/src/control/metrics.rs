@@ -69,6 +69,11 @@ impl Collector for ControlMetrics {
             "Identities whose policy table could not be installed: an older one is in force, or none",
             report.tables_behind as u64,
         )?;
+        gauge(
+            "fathom_unattached_pods",
+            "Pods of this node that have addresses and no endpoint: neither observed nor enforced",
+            report.unattached.len() as u64,
+        )?;
         gauge("fathom_policy_rules", "Rules that tables cite", report.rules.len() as u64)?;
         let attachments = self.attachments.list();
         let ready = |id| matches!(self.attachments.state(id), Some(EndpointState::Ready { .. }));

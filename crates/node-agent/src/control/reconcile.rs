@@ -283,12 +283,7 @@ impl Reconciler {
         if before.keys().ne(after.keys()) || before != &after {
             self.notices.policies_changed();
         }
-        self.outputs.pods.send_if_modified(|current| {
-            let wanted = Some(attach::wanted(&self.index, &self.peers.node));
-            let changed = *current != wanted;
-            *current = wanted;
-            changed
-        });
+        let pods = attach::wanted(&self.index, &self.peers.node);
         self.outputs.routes.send_if_modified(|current| {
             let wanted = Some(routes::wanted(&self.index, &self.peers.node));
             let changed = *current != wanted;
@@ -303,8 +298,13 @@ impl Reconciler {
         });
         let report = Report {
             tables_behind: outcome.tables.len(),
-            ..report::build(&self.attachments, &self.publisher, &self.applied, &self.said)
+            ..report::build(&self.attachments, &pods, &self.publisher, &self.applied, &self.said)
         };
+        self.outputs.pods.send_if_modified(|current| {
+            let changed = current.as_ref() != Some(&pods);
+            *current = Some(pods);
+            changed
+        });
         report::ipcache_events(&self.outputs.events, &outcome.renamed, &self.planner, &self.publisher);
         let known = self.outputs.report.swap(Arc::new(report));
         report::endpoint_events(&self.outputs.events, &known, &self.outputs.report.load(), &self.publisher);

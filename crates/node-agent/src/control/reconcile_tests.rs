@@ -203,6 +203,25 @@ spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress]}
 ";
 
 #[tokio::test]
+async fn a_pod_that_nobody_attached_is_told() {
+    let (dir, datapath, devices) = (tempfile::tempdir().unwrap(), Shared::default(), Paper::default());
+    let agent = Agent::start(dir.path(), &datapath, &devices);
+    let host =
+        pod("on-the-host", "web", "192.168.0.1").replace("containers", "hostNetwork: true, containers");
+    agent
+        .list(&format!("{NODES}{}{}{host}", pod("web", "web", "10.244.1.2"), pod("pending", "web", "")))
+        .await;
+    agent.until("the report", |a| !a.report.load().unattached.is_empty()).await;
+    let report = agent.report.load();
+    let told: Vec<&str> = report.unattached.iter().map(|e| e.pod_name.as_str()).collect();
+    assert_eq!(told, ["web"], "neither one without addresses nor one in the node's own namespace");
+    assert!(report.unattached[0].state.contains("neither observed nor enforced"));
+
+    agent.wire(&devices, "web", 12);
+    agent.until("attached", |a| a.report.load().unattached.is_empty()).await;
+}
+
+#[tokio::test]
 async fn a_pod_becomes_ready_when_its_object_is_known_and_everything_follows() {
     let (dir, datapath, devices) = (tempfile::tempdir().unwrap(), Shared::default(), Paper::default());
     let agent = Agent::start(dir.path(), &datapath, &devices);

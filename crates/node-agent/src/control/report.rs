@@ -14,6 +14,7 @@ use super::plan::Planner;
 use super::publish::Publisher;
 use super::reconcile::PeerNaming;
 use super::transition::{Applied, Renamed};
+use crate::attach::WantedPod;
 use crate::cluster::index::Index;
 use crate::cluster::model::NetworkPolicy;
 use crate::cluster::snapshot::Snapshot;
@@ -27,6 +28,8 @@ use crate::observer::peer::Peer;
 #[derive(Debug, Default)]
 pub struct Report {
     pub endpoints: Vec<LocalEndpoint>,
+    /// Pods of this node that have addresses and no endpoint: nobody attached them, so nothing is enforced.
+    pub unattached: Vec<LocalEndpoint>,
     /// Rules that tables cite.
     pub rules: BTreeSet<u32>,
     /// What could not be done, in words; tried again every second.
@@ -38,6 +41,7 @@ pub struct Report {
 /// Builds the report.
 pub fn build(
     attachments: &Attachments,
+    pods: &[WantedPod],
     publisher: &Publisher,
     applied: &Applied,
     problems: &BTreeSet<String>,
@@ -68,14 +72,35 @@ pub fn build(
             ..Default::default()
         }
     };
-    let mut endpoints: Vec<LocalEndpoint> = attachments.list().iter().map(endpoint).collect();
+    let attachments = attachments.list();
+    let mut endpoints: Vec<LocalEndpoint> = attachments.iter().map(endpoint).collect();
     endpoints.sort_by_key(|endpoint| endpoint.id);
     Report {
         endpoints,
+        unattached: unattached(&attachments, pods),
         rules: applied.rule_ids(),
         problems: problems.iter().cloned().collect(),
         tables_behind: 0,
     }
+}
+
+/// What a pod that nobody attached says as its state.
+const UNATTACHED: &str = "not attached: neither observed nor enforced";
+
+fn unattached(attachments: &[Attachment], pods: &[WantedPod]) -> Vec<LocalEndpoint> {
+    let attached: BTreeSet<(&str, &str)> =
+        attachments.iter().map(|a| (a.namespace.as_str(), a.pod_name.as_str())).collect();
+    let without = pods
+        .iter()
+        .filter(|pod| !pod.ips.is_empty() && !attached.contains(&(&*pod.namespace, &*pod.name)))
+        .map(|pod| LocalEndpoint {
+            namespace: pod.namespace.to_string(),
+            pod_name: pod.name.to_string(),
+            addresses: pod.ips.iter().map(ToString::to_string).collect(),
+            state: UNATTACHED.to_owned(),
+            ..Default::default()
+        });
+    without.collect()
 }
 
 /// Reads what rules denied: packets and bytes by rule id.
@@ -105,7 +130,8 @@ impl NodeFacts for ControlFacts {
     }
 
     fn endpoints(&self) -> Vec<LocalEndpoint> {
-        self.report.load().endpoints.clone()
+        let report = self.report.load();
+        report.endpoints.iter().chain(&report.unattached).cloned().collect()
     }
 
     fn features(&self) -> Vec<Feature> {

@@ -160,3 +160,16 @@ fn a_service_without_backends_is_refused_at_once_and_named() {
     });
     assert_eq!(dropped.unwrap().drop_reason_desc(), DropReason::ServiceBackendNotFound);
 }
+
+#[test]
+fn a_pod_has_the_mtu_of_its_nodes_way_out() {
+    let spec = Spec::new(&unique("mtu"), 1).pod(PodSpec::new("before", "node-a"));
+    let lab = Lab::ephemeral(spec, tools()).unwrap();
+    let on_the_node = ["ip", "link", "set", "eth0", "mtu", "1400"];
+    lab.exec("node-a", Where::OutsideCgroup, &on_the_node).unwrap().ok().unwrap();
+    lab.add_pod(PodSpec::new("after", "node-a")).unwrap();
+    for (pod, mtu) in [("before", "1500"), ("after", "1400")] {
+        let link = lab.exec(pod, Where::Inside, &["ip", "link", "show", "eth0"]).unwrap().ok().unwrap();
+        assert!(link.contains(&format!(" mtu {mtu} ")), "{pod}: {link}");
+    }
+}

@@ -178,9 +178,9 @@ pub struct Config {
     #[arg(long, env = "FATHOM_CNI_WAIT", default_value = "10s", value_parser = duration, value_name = "DURATION")]
     pub cni_wait: Duration,
 
-    /// MTU of pods' interfaces
-    #[arg(long, env = "FATHOM_MTU", default_value_t = 1500, value_parser = clap::value_parser!(u32).range(1280..=65_535), value_name = "BYTES")]
-    pub mtu: u32,
+    /// MTU of pods' interfaces [default: the smallest of the devices that default routes lead to]
+    #[arg(long, env = "FATHOM_MTU", value_parser = clap::value_parser!(u32).range(1280..=65_535), value_name = "BYTES")]
+    pub mtu: Option<u32>,
 
     /// Whether to keep routes to other nodes' pods and switch forwarding on
     /// [default: on with --mode cni, off with --mode attach]

@@ -2,5 +2,6 @@
 
 pub mod attachments;
 pub mod ipam;
+pub mod mtu;
 pub mod notes;
 pub mod server;

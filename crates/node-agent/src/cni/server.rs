@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::attachments::{AttachError, Attachment, AttachmentKey, Attachments, DeviceRecord, EndpointState};
 use super::ipam::IpamError;
+use super::mtu;
 
 /// Next hops inside every pod: link-local, behind the pod's own cable.
 const GATEWAYS: [&str; 2] = ["169.254.1.1", "fe80::1"];
@@ -22,7 +23,8 @@ const GATEWAYS: [&str; 2] = ["169.254.1.1", "fe80::1"];
 pub struct CniService {
     pub attachments: Arc<Attachments>,
     pub node_name: String,
-    pub mtu: u32,
+    /// `None`: as the node's way to others has it.
+    pub mtu: Option<u32>,
     /// How long a call waits for objects it needs: less than the plugin's own patience (30 s).
     pub patience: Duration,
 }
@@ -35,6 +37,17 @@ impl CniService {
             if tokio::time::timeout_at(until, turns.changed()).await.is_err() {
                 return;
             }
+        }
+    }
+
+    async fn mtu(&self) -> u32 {
+        match self.mtu {
+            Some(mtu) => mtu,
+            None => mtu::of_default_routes().await.unwrap_or_else(|error| {
+                let error = format!("{error:#}");
+                tracing::warn!(error, mtu = mtu::DEFAULT, "the MTU of the node's uplink is not known");
+                mtu::DEFAULT
+            }),
         }
     }
 
@@ -98,7 +111,7 @@ impl Cni for CniService {
         Ok(Response::new(AllocateResponse {
             addresses: attachment.addresses.iter().map(with_length).collect(),
             gateways: gateways.map(str::to_owned).collect(),
-            mtu: self.mtu,
+            mtu: self.mtu().await,
             host_interface: attachment.host_interface,
         }))
     }

@@ -164,7 +164,7 @@ async fn taken(handle: &Handle, prefix: IpNet, wanted: Hop) -> anyhow::Result<()
     )
 }
 
-fn connect() -> anyhow::Result<Handle> {
+pub(crate) fn connect() -> anyhow::Result<Handle> {
     let (connection, handle, _) = rtnetlink::new_connection().context("open a netlink socket")?;
     tokio::spawn(connection);
     Ok(handle)
@@ -175,7 +175,7 @@ async fn ours(handle: &Handle) -> anyhow::Result<Vec<RouteMessage>> {
     Ok(routes.into_iter().filter(|route| route.header.protocol == PROTOCOL).collect())
 }
 
-async fn listed(handle: &Handle) -> anyhow::Result<Vec<RouteMessage>> {
+pub(crate) async fn listed(handle: &Handle) -> anyhow::Result<Vec<RouteMessage>> {
     let mut found = Vec::new();
     for filter in [
         RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),

@@ -29,6 +29,9 @@ struct abi_types {
 	struct ct4_key ct4_key;
 	struct ct6_key ct6_key;
 	struct ct_entry ct_entry;
+	struct nat_key nat_key;
+	struct nat_entry nat_entry;
+	struct uplink uplink;
 	struct ended_request ended_request;
 	struct frag_key frag_key;
 	struct frag_ports frag_ports;

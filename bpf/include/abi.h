@@ -42,7 +42,9 @@
 #define FATHOM_OBS_POINTS(X) \
 	X(TO_ENDPOINT, 0) \
 	X(TO_STACK, 3) \
-	X(FROM_ENDPOINT, 5)
+	X(FROM_ENDPOINT, 5) \
+	X(FROM_NETWORK, 10) /* an uplink, coming in */ \
+	X(TO_NETWORK, 11)   /* an uplink, going out */
 
 /* Conntrack state of the packet. */
 #define FATHOM_CT_STATES(X) \
@@ -86,6 +88,7 @@
 	X(NO_BACKEND, 158) \
 	X(NO_POLICY_CONFIG, 165) \
 	X(UNSUPPORTED_L2, 166) \
+	X(NAT_NO_MAPPING, 167) \
 	X(NAT_UNSUPPORTED_PROTO, 168) \
 	X(FRAG_NOT_FOUND, 175) \
 	X(FORBIDDEN_ICMP6, 176) \
@@ -145,6 +148,7 @@
  * The kernel's half of the ledger: one u64 per CPU and stage. It balances:
  *   PACKETS_SEEN = PACKETS_AGGREGATED + PACKETS_PASSED_UNTRACKED + PACKETS_REPORTED
  *   EVENTS_EMITTED + DROPS_EMITTED = PACKETS_REPORTED + EVENTS_TIMEOUT + SOCK_EMITTED + L7_EMITTED
+ *                                    + UPLINK_EMITTED
  *   EVENTS_EMITTED = records on the events lane + EVENTS_LOST; DROPS likewise
  */
 #define FATHOM_LEDGER_STAGES(X) \
@@ -181,7 +185,9 @@
 	X(L7_REPEATED, 30)  /* segments, or parts of one, that had been seen */ \
 	X(L7_MALFORMED, 31) /* connections that broke their protocol */ \
 	X(L7_UNKNOWN, 32) /* header fields whose value only a lost part of the connection told */ \
-	X(L7_UNMATCHED, 33) /* responses whose request was not seen */
+	X(L7_UNMATCHED, 33) /* responses whose request was not seen */ \
+	X(UPLINK_EMITTED, 34) /* of EVENTS_EMITTED and DROPS_EMITTED: at uplinks */ \
+	X(UPLINK_TRANSLATED, 35) /* packets rewritten at uplinks */
 
 #define FATHOM_LEDGER_SLOTS 48
 
@@ -425,11 +431,16 @@ struct service_key {
 	__u8 addr[16];
 	__be16 port;
 	__u8 proto;
-	__u8 pad;
+	__u8 scope; /* SERVICE_* */
 } __attribute__((aligned(4)));
 FATHOM_ASSERT_SIZE(struct service_key, 20);
 
+/* Who asks: the same frontend may have other backends for clients outside the cluster. */
+#define SERVICE_INSIDE  0 /* sockets of this node, pods */
+#define SERVICE_OUTSIDE 1 /* what comes in through an uplink */
+
 #define SERVICE_F_AFFINITY (1 << 0)
+#define SERVICE_F_LOCAL    (1 << 1) /* this node's backends only: without one, silence */
 
 struct service {
 	__u32 id;            /* 1.. */
@@ -565,6 +576,47 @@ struct ct_entry {
 	__u8 match;        /* MATCH_* of the verdict */
 };
 FATHOM_ASSERT_SIZE(struct ct_entry, 64);
+
+/* nat: LRU hash; what is rewritten at uplinks, see nat_table.h */
+#define NAT_IN  0 /* as a packet comes in: its destination is replaced */
+#define NAT_OUT 1 /* as a packet goes out: its source is replaced */
+
+/* Ports given to connections that leave under the node's address: neither node ports nor ephemeral ones. */
+#define NAT_PORT_MIN   1024
+#define NAT_PORT_COUNT 28976
+
+struct nat_key {
+	__u8 src[16];
+	__u8 dst[16];
+	__be16 sport; /* ICMP echo: identifier on the asking side, 0 on the other */
+	__be16 dport;
+	__u8 proto;
+	__u8 kind; /* NAT_* */
+	__u16 pad;
+};
+FATHOM_ASSERT_SIZE(struct nat_key, 40);
+
+struct nat_entry {
+	__u8 addr[16]; /* takes the place of the destination or the source */
+	__be16 port;
+	__u8 tcp_flags; /* of the packets that went by this entry; as in ct_entry */
+	__u8 pad;
+	__u32 last_seen;  /* ticks */
+	__u32 service_id; /* 0 = no service: a pod that talks to the world */
+	__u32 backend_id; /* NAT_IN: 0 = the way back of a source that was replaced */
+};
+FATHOM_ASSERT_SIZE(struct nat_entry, 32);
+
+/* uplinks: hash, key = ifindex (u32); the sources that replace others on this device */
+struct uplink {
+	__u8 ipv4[16]; /* zero = none */
+	__u8 ipv6[16];
+};
+FATHOM_ASSERT_SIZE(struct uplink, 32);
+
+/* uplink_nets: LPM trie, key = ipcache_lpm_key, value = NET_F_* (u32) */
+#define NET_F_INSIDE     (1 << 0) /* whoever talks to it keeps its own address */
+#define NET_F_MASQUERADE (1 << 1) /* pods of this node, who else leave under the node's address */
 
 /* What ended.bpf.c is run on: a connection by its key; family 0 asks for the time. */
 struct ended_request {

@@ -152,8 +152,8 @@ static __always_inline int fast_path(struct __sk_buff *skb, __u32 dir)
 	    (ct->flags & (CT_F_DENIED | CT_F_OWN)))
 		return FAST_NO;
 	index = ct_index(ct, dir);
-	/* A reply through a service is rewritten. */
-	if (index && ct->service_id)
+	/* A reply through a service is rewritten, unless that is done at the uplink. */
+	if (index && dir == DIR_INGRESS && ct->service_id)
 		return FAST_NO;
 	now = now_ticks();
 	if (proto == IPPROTO_TCP) {

@@ -111,7 +111,7 @@ static __always_inline int nat_inner_csum(struct __sk_buff *skb, __u32 sum, __u3
 FATHOM_STEP nat_rewrite_inner(struct __sk_buff *skb, int side)
 {
 	struct packet *pkt = packet_scratch();
-	int back = side == NAT_DESTINATION, step;
+	int back = side == NAT_DESTINATION, echo, step;
 	const __u8 *from, *to;
 	__be16 old_port, new_port;
 	__u32 sum, l3, l4;
@@ -127,6 +127,7 @@ FATHOM_STEP nat_rewrite_inner(struct __sk_buff *skb, int side)
 	l3 = pkt->inner_l3;
 	l4 = pkt->inner_l4;
 	diff = addr_diff(from, to);
+	echo = pkt->tuple.proto == IPPROTO_ICMP || pkt->tuple.proto == IPPROTO_ICMPV6;
 
 	if (pkt->family == 4) {
 		__be16 before, after;
@@ -148,7 +149,9 @@ FATHOM_STEP nat_rewrite_inner(struct __sk_buff *skb, int side)
 		return DROP_CSUM_L4;
 
 	if (old_port != new_port) {
-		if (bpf_skb_store_bytes(skb, l4 + (side == NAT_SOURCE ? 0 : 2), &new_port, 2, 0))
+		__u32 field = echo ? ICMP_OFF_ID : side == NAT_SOURCE ? 0 : 2;
+
+		if (bpf_skb_store_bytes(skb, l4 + field, &new_port, 2, 0))
 			return DROP_WRITE_ERROR;
 		step = nat_fix16(skb, sum, old_port, new_port);
 		if (step)
@@ -159,6 +162,9 @@ FATHOM_STEP nat_rewrite_inner(struct __sk_buff *skb, int side)
 	if (pkt->tuple.proto == IPPROTO_UDP)
 		return nat_inner_csum(skb, sum, l4 + UDP_OFF_CSUM, diff, old_port, new_port,
 				      BPF_F_MARK_MANGLED_0);
+	if (echo) /* ICMPv6 sums addresses, ICMP doesn't */
+		return nat_inner_csum(skb, sum, l4 + ICMP_OFF_CSUM, pkt->family == 6 ? diff : 0,
+				      old_port, new_port, 0);
 	return STEP_OK;
 }
 

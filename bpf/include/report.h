@@ -163,28 +163,4 @@ FATHOM_STEP report_forward(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
-/*
- * What an ended entry still has of one direction, before another connection takes
- * its place. Not this packet's record: the ledger counts it apart.
- */
-static __noinline void report_leftover(struct packet *pkt, struct ct_entry *ct, __u32 index)
-{
-	__u32 identity = pkt->local_identity, packets;
-	struct event *e;
-	__u64 bytes;
-
-	if ((__s32)ct->packets[index & 1] <= 0)
-		return;
-	ledger_count(LEDGER_EVENTS_TIMEOUT);
-	e = tc_event_reserve(LANE_EVENTS);
-	if (!e)
-		return;
-	ct_take_counters(ct, index, &packets, &bytes);
-	leftover_fill(e, ct, &pkt->tuple, pkt->family, identity, index);
-	e->kind = EVENT_KIND_FLOW;
-	e->packets = packets;
-	e->bytes = bytes;
-	event_submit(e, LANE_EVENTS);
-}
-
 #endif /* FATHOM_REPORT_H */

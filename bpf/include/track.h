@@ -13,7 +13,9 @@
 #include "endpoint.h"
 #include "hairpin.h"
 #include "l7/enter.h"
+#include "leftover.h"
 #include "ledger.h"
+#include "nat_table.h"
 #include "packet.h"
 #include "policy.h"
 #include "related.h"
@@ -85,6 +87,30 @@ static __noinline int track_live(struct __sk_buff *skb, struct packet *pkt, stru
 	return STEP_OK;
 }
 
+/*
+ * What an ended entry still has of one direction, before another connection takes
+ * its place. Not this packet's record: the ledger counts it apart.
+ */
+static __noinline void report_leftover(struct packet *pkt, struct ct_entry *ct, __u32 index)
+{
+	__u32 identity = pkt->local_identity, packets;
+	struct event *e;
+	__u64 bytes;
+
+	if ((__s32)ct->packets[index & 1] <= 0)
+		return;
+	ledger_count(LEDGER_EVENTS_TIMEOUT);
+	e = tc_event_reserve(LANE_EVENTS);
+	if (!e)
+		return;
+	ct_take_counters(ct, index, &packets, &bytes);
+	leftover_fill(e, ct, &pkt->tuple, pkt->family, identity, index);
+	e->kind = EVENT_KIND_FLOW;
+	e->packets = packets;
+	e->bytes = bytes;
+	event_submit(e, LANE_EVENTS);
+}
+
 /* What the entry that this connection takes the place of still has to say; `old` may be NULL. */
 static __always_inline void track_replaced(struct packet *pkt, struct ct_entry *old, int age)
 {
@@ -102,6 +128,26 @@ static __always_inline void track_replaced(struct packet *pkt, struct ct_entry *
 
 /* What track_new says besides: the connection is there, another CPU had its first packet just now. */
 #define STEP_OVERTAKEN (-2)
+
+/*
+ * The service whose frontend on an uplink a connection came through, if it did: for
+ * the records of the pod's device, where the packet has the backend's address.
+ */
+static __noinline void nat_name_service(struct packet *pkt)
+{
+	struct nat_work *w = nat_work();
+	struct nat_entry *entry;
+
+	if (!w)
+		return;
+	nat_key_set(&w->key, NAT_OUT, pkt->tuple.proto, pkt->tuple.local, pkt->tuple.lport,
+		    pkt->tuple.remote, pkt->tuple.rport);
+	entry = bpf_map_lookup_elem(&nat, &w->key);
+	if (!entry || !entry->service_id)
+		return;
+	pkt->service_id = entry->service_id;
+	pkt->frontend_port = entry->port;
+}
 
 /* The allowed first packet of a connection, in the place of `old` (NULL = of none). */
 static __noinline int track_new(struct __sk_buff *skb, struct packet *pkt, struct ct_entry *old,
@@ -178,6 +224,8 @@ static __noinline int track_connection(struct __sk_buff *skb, struct packet *pkt
 	pkt->ct_state = CT_NEW;
 	if (ct && pkt->progress == TCP_SYN)
 		pkt->ct_state = CT_REOPENED;
+	if (pkt->dir == DIR_INGRESS && pkt->class == CLASS_PORTS)
+		nat_name_service(pkt);
 	/* Neither judge nor track_live from track_new: old kernels add up the stacks of a chain (512 bytes). */
 	pkt->flags |= EVENT_F_REPLY_KNOWN;
 	step = judge(pkt->dir);

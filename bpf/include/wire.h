@@ -120,6 +120,7 @@ struct icmp_header {
 };
 
 #define ICMP_OFF_CSUM 2
+#define ICMP_OFF_ID   4
 
 #define ICMP4_ECHO_REPLY    0
 #define ICMP4_UNREACHABLE   3

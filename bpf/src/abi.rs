@@ -246,6 +246,10 @@ pub mod obs_point {
     pub const TO_ENDPOINT: u8 = 0;
     pub const TO_STACK: u8 = 3;
     pub const FROM_ENDPOINT: u8 = 5;
+    /// An uplink of the node, coming in.
+    pub const FROM_NETWORK: u8 = 10;
+    /// An uplink of the node, going out.
+    pub const TO_NETWORK: u8 = 11;
     /// Socket events: the choice of a backend.
     pub const SOCK_POST_FWD: u8 = 2;
 }
@@ -309,6 +313,7 @@ pub mod drop_reason {
     pub const NO_BACKEND: u8 = 158;
     pub const NO_POLICY_CONFIG: u8 = 165;
     pub const UNSUPPORTED_L2: u8 = 166;
+    pub const NAT_NO_MAPPING: u8 = 167;
     pub const NAT_UNSUPPORTED_PROTO: u8 = 168;
     pub const FRAG_NOT_FOUND: u8 = 175;
     pub const FORBIDDEN_ICMP6: u8 = 176;
@@ -355,6 +360,8 @@ pub enum LedgerStage {
     L7Malformed = 31,
     L7Unknown = 32,
     L7Unmatched = 33,
+    UplinkEmitted = 34,
+    UplinkTranslated = 35,
 }
 
 /// Slots of the ledger array.
@@ -424,9 +431,16 @@ pod!(/** `struct policy_key`. */ PolicyKey, 12, {
 pod!(/** `struct policy_entry`. */ PolicyEntry, 12, {
     rule_id: u32, plen_mask: u32, verdict: u8, flags: u8, pad: u16,
 });
-pod!(/** `struct service_key`. */ ServiceKey, 20, { addr: [u8; 16], port_be: [u8; 2], proto: u8, pad: u8 });
+pod!(/** `struct service_key`. */ ServiceKey, 20, { addr: [u8; 16], port_be: [u8; 2], proto: u8, scope: u8 });
+/// `service_key.scope`: whoever asks on this node, and what comes in through an uplink.
+pub mod service_scope {
+    pub const INSIDE: u8 = 0;
+    pub const OUTSIDE: u8 = 1;
+}
 /// `service.flags`: ClientIP session affinity.
 pub const SERVICE_F_AFFINITY: u32 = 1;
+/// `service.flags`: this node's backends only; without one, silence.
+pub const SERVICE_F_LOCAL: u32 = 2;
 pod!(/** `struct service`. */ Service, 20, {
     id: u32, backend_set: u32, backend_count: u32, flags: u32, affinity_s: u32,
 });
@@ -452,6 +466,27 @@ pod!(/** `struct ct_entry`. */ CtEntry, 64, {
     remote_identity: u32, rule_id: u32, ifindex: u32, service_id: u32, syn_us: u32,
     tcp_flags: [u8; 2], flags: u8, match_type: u8,
 });
+/// `nat_key.kind`.
+pub mod nat_kind {
+    /// As a packet comes in: its destination is replaced.
+    pub const IN: u8 = 0;
+    /// As a packet goes out: its source is replaced.
+    pub const OUT: u8 = 1;
+}
+/// Ports given to connections that leave under the node's address.
+pub const NAT_PORTS: std::ops::Range<u16> = 1024..30_000;
+pod!(/** `struct nat_key`. */ NatKey, 40, {
+    src: [u8; 16], dst: [u8; 16], sport_be: [u8; 2], dport_be: [u8; 2], proto: u8, kind: u8, pad: u16,
+});
+pod!(/** `struct nat_entry`. */ NatEntry, 32, {
+    addr: [u8; 16], port_be: [u8; 2], tcp_flags: u8, pad: u8, last_seen: u32, service_id: u32, backend_id: u32,
+});
+pod!(/** `struct uplink`: the sources that replace others; zero = none. */ Uplink, 32, { ipv4: [u8; 16], ipv6: [u8; 16] });
+/// Values of `uplink_nets`: whoever talks to it keeps its own address.
+pub const NET_INSIDE: u32 = 1;
+/// Values of `uplink_nets`: pods of this node, who else leave under the node's address.
+pub const NET_MASQUERADE: u32 = 2;
+
 /// `struct ended_request`: a connection by the bytes of its key. No `pod!`: arrays of 40 have no default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

@@ -58,6 +58,7 @@ named!(/** `event.reason`; `None` on what was forwarded. */ DropReason {
     CsumL4 = 154 "error correcting L4 checksum", CtInsertFailed = 155 "conntrack insert failed",
     InvalidExtHeader = 156 "invalid IPv6 extension header",
     FragUnsupported = 157 "fragmentation not supported", NoBackend = 158 "no service backend",
+    NatNoMapping = 167 "no mapping for NAT",
     NoPolicyConfig = 165 "no policy table", UnsupportedL2 = 166 "unsupported L2 protocol",
     NatUnsupportedProto = 168 "protocol not supported by translation",
     FragNotFound = 175 "first fragment not found", ForbiddenIcmp6 = 176 "forbidden ICMPv6 message",

@@ -58,7 +58,7 @@ fn mirrors() -> Vec<(&'static str, usize, &'static str, Vec<Field>)> {
         mirror!(IpcacheEntry = "ipcache_entry" { identity, flags }),
         mirror!(PolicyKey = "policy_key" { identity, direction, proto, port_plen, pad, port_be, pad2 }),
         mirror!(PolicyEntry = "policy_entry" { rule_id, plen_mask, verdict, flags, pad }),
-        mirror!(ServiceKey = "service_key" { addr, port_be, proto, pad }),
+        mirror!(ServiceKey = "service_key" { addr, port_be, proto, scope }),
         mirror!(Service = "service" { id, backend_set, backend_count, flags, affinity_s }),
         mirror!(BackendSlotKey = "backend_slot_key" { set, slot }),
         mirror!(Backend = "backend" { addr, port_be, proto, pad, service_id }),
@@ -73,6 +73,11 @@ fn mirrors() -> Vec<(&'static str, usize, &'static str, Vec<Field>)> {
             bytes, packets, last_report, last_seen, revision, remote_identity, rule_id, ifindex,
             service_id, syn_us, tcp_flags, flags, match_type,
         }),
+        mirror!(NatKey = "nat_key" { src, dst, sport_be, dport_be, proto, kind, pad }),
+        mirror!(NatEntry = "nat_entry" {
+            addr, port_be, tcp_flags, pad, last_seen, service_id, backend_id,
+        }),
+        mirror!(Uplink = "uplink" { ipv4, ipv6 }),
         mirror!(EndedRequest = "ended_request" { family, pad, key }),
         mirror!(FragKey = "frag_key" { saddr, daddr, id, proto, family, ifindex_lo }),
         mirror!(FragPorts = "frag_ports" { sport_be, dport_be, tick }),
@@ -150,7 +155,10 @@ fn every_list_of_numbers_is_the_same() {
     assert_eq!(list("FATHOM_EVENT_KINDS"), constants!(kind { FLOW, SOCK, ENDED, L7 }));
     assert_eq!(list("FATHOM_DIRECTIONS"), constants!(direction { UNKNOWN, INGRESS, EGRESS }));
     assert_eq!(list("FATHOM_VERDICTS"), constants!(verdict { UNKNOWN, FORWARDED, DROPPED, TRANSLATED }));
-    assert_eq!(list("FATHOM_OBS_POINTS"), constants!(obs_point { TO_ENDPOINT, TO_STACK, FROM_ENDPOINT }));
+    assert_eq!(
+        list("FATHOM_OBS_POINTS"),
+        constants!(obs_point { TO_ENDPOINT, TO_STACK, FROM_ENDPOINT, FROM_NETWORK, TO_NETWORK })
+    );
     assert_eq!(
         list("FATHOM_L7_PROTOCOLS"),
         constants!(l7_protocol { NONE, HTTP1, HTTP2, DNS, KAFKA, TLS, QUIC, WEBSOCKET })
@@ -210,6 +218,7 @@ fn every_list_of_numbers_is_the_same() {
             NO_BACKEND,
             NO_POLICY_CONFIG,
             UNSUPPORTED_L2,
+            NAT_NO_MAPPING,
             NAT_UNSUPPORTED_PROTO,
             FRAG_NOT_FOUND,
             FORBIDDEN_ICMP6,
@@ -287,6 +296,8 @@ fn every_ledger_stage_is_the_same() {
         S::L7Malformed,
         S::L7Unknown,
         S::L7Unmatched,
+        S::UplinkEmitted,
+        S::UplinkTranslated,
     ];
     let rust: BTreeMap<String, u32> =
         stages.into_iter().map(|stage| (screaming(stage), stage as u32)).collect();
@@ -370,6 +381,15 @@ fn every_flag_and_single_number_is_the_same() {
         ("POLICY_VERDICT_ENFORCED", policy_verdict::ENFORCED.into()),
         ("POLICY_F_HAS_DENY", abi::POLICY_F_HAS_DENY.into()),
         ("SERVICE_F_AFFINITY", abi::SERVICE_F_AFFINITY),
+        ("SERVICE_F_LOCAL", abi::SERVICE_F_LOCAL),
+        ("SERVICE_INSIDE", abi::service_scope::INSIDE.into()),
+        ("SERVICE_OUTSIDE", abi::service_scope::OUTSIDE.into()),
+        ("NAT_IN", abi::nat_kind::IN.into()),
+        ("NAT_OUT", abi::nat_kind::OUT.into()),
+        ("NAT_PORT_MIN", abi::NAT_PORTS.start.into()),
+        ("NAT_PORT_COUNT", abi::NAT_PORTS.len() as u32),
+        ("NET_F_INSIDE", abi::NET_INSIDE),
+        ("NET_F_MASQUERADE", abi::NET_MASQUERADE),
     ]);
     let mut c = defines();
     c.retain(|name, _| !OF_THE_KERNEL_ALONE.iter().any(|prefix| name.starts_with(prefix)));

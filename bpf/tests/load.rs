@@ -10,7 +10,7 @@ use fathom_bpf::Error;
 use fathom_bpf::abi::{self, LedgerStage, PolicyEntry, PolicyKey, direction, policy_verdict};
 use fathom_bpf::attach::Mechanism;
 use fathom_bpf::load::{Datapath, L7Mode, LoadConfig, Program, Sizes, remove_pins};
-use fathom_bpf::maps::ServiceSpec;
+use fathom_bpf::maps::{Scope, ServiceSpec};
 use fathom_bpf::probe::Features;
 use fathom_bpf::ring::{EVENT_SPAN, Gauge, Lane};
 use fathom_bpf::testing::{TempBpffs, TempCgroup, Veth, datapath, drain, in_new_netns, run, unmount};
@@ -58,6 +58,8 @@ fn a_second_load_finds_what_the_first_wrote() {
         address: "fd00::1".parse().expect("address"),
         port: 443,
         proto: 6,
+        scope: Scope::Inside,
+        local: false,
         backends: vec![("fd00::2".parse().expect("address"), 8443)],
         affinity: Some(Duration::from_secs(60)),
     };

@@ -32,6 +32,13 @@ const ENDPOINT_HOOKS: [(Program, AttachType, Side); 2] = [
     (Program::ToPod, ffi::BPF_TCX_EGRESS, Side::Egress),
 ];
 
+/// The two programs of a device that leads off the node.
+const UPLINK_HOOKS: [(Program, AttachType, Side); 2] = [
+    // Answers before questions: what leaves under another source is known when it comes back.
+    (Program::FromUplink, ffi::BPF_TCX_INGRESS, Side::Ingress),
+    (Program::ToUplink, ffi::BPF_TCX_EGRESS, Side::Egress),
+];
+
 /// The programs of the cgroup tree.
 const CGROUP_HOOKS: [(Program, AttachType); 8] = [
     // Replies before requests: a socket never meets a hook that translates and none that reverses.
@@ -62,8 +69,21 @@ impl Datapath {
     /// When the kernel refuses, for instance because the device is gone. A device that had no
     /// programs before has none then.
     pub fn attach_endpoint(&self, ifindex: u32) -> Result<()> {
+        self.attach_device(ifindex, ENDPOINT_HOOKS)
+    }
+
+    /// Puts `from_uplink` and `to_uplink` on a device that leads off the node, like
+    /// [`Datapath::attach_endpoint`]. Its addresses come first ([`crate::maps::Uplinks::set_device`]).
+    ///
+    /// # Errors
+    /// As for [`Datapath::attach_endpoint`].
+    pub fn attach_uplink(&self, ifindex: u32) -> Result<()> {
+        self.attach_device(ifindex, UPLINK_HOOKS)
+    }
+
+    fn attach_device(&self, ifindex: u32, hooks: [(Program, AttachType, Side); 2]) -> Result<()> {
         let mut made = Vec::new();
-        for (program, at, side) in ENDPOINT_HOOKS {
+        for (program, at, side) in hooks {
             let attached = match self.mechanism() {
                 Mechanism::Tcx => self
                     .links()
@@ -97,8 +117,22 @@ impl Datapath {
     /// # Errors
     /// When the kernel refuses.
     pub fn detach_endpoint(&self, ifindex: u32) -> Result<bool> {
+        self.detach_device(ifindex, ENDPOINT_HOOKS)
+    }
+
+    /// The same for a device that leads off the node; its addresses are forgotten.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn detach_uplink(&self, ifindex: u32) -> Result<bool> {
+        let any = self.detach_device(ifindex, UPLINK_HOOKS)?;
+        self.maps().uplinks.remove_device(ifindex)?;
+        Ok(any)
+    }
+
+    fn detach_device(&self, ifindex: u32, hooks: [(Program, AttachType, Side); 2]) -> Result<bool> {
         let mut any = false;
-        for (program, _, side) in ENDPOINT_HOOKS {
+        for (program, _, side) in hooks {
             any |= match self.mechanism() {
                 Mechanism::Tcx => self.links().remove(&link_name(program, ifindex))?,
                 Mechanism::Clsact => clsact::detach(ifindex, side)?,
@@ -116,7 +150,8 @@ impl Datapath {
             return Ok(self.maps().endpoints.list()?.into_iter().map(|(index, _)| index).collect());
         }
         let mut found = Vec::new();
-        for name in self.links().names()? {
+        let ours = |name: &String| ENDPOINT_HOOKS.iter().any(|(program, ..)| is_link_of(*program, name));
+        for name in self.links().names()?.into_iter().filter(ours) {
             if let Some(LinkTarget::Tcx(ifindex)) = self.links().target(&name)? {
                 found.push(ifindex);
             }
@@ -181,11 +216,19 @@ impl Datapath {
         for ifindex in self.attached_endpoints()? {
             self.detach_endpoint(ifindex)?;
         }
+        for ifindex in self.maps().uplinks.devices()? {
+            self.detach_uplink(ifindex)?;
+        }
         for name in self.links().names()? {
             self.links().remove(&name)?;
         }
         Ok(())
     }
+}
+
+/// Whether a link's name is that of `program` on some device.
+fn is_link_of(program: Program, name: &str) -> bool {
+    name.strip_prefix(program.name()).is_some_and(|rest| rest.starts_with('-'))
 }
 
 fn link_name(program: Program, ifindex: u32) -> String {

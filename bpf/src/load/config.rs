@@ -101,6 +101,8 @@ pub struct Sizes {
     /// Entries in one policy table.
     pub policy_entries: u32,
     pub endpoints: u32,
+    /// Directions of connections that are rewritten at uplinks: two or four of one.
+    pub nat: u32,
     /// Fragmented packets whose ports are remembered.
     pub fragments: u32,
     /// Rules whose denials are counted.
@@ -125,6 +127,7 @@ impl Default for Sizes {
             policies: 16 << 10,
             policy_entries: 16 << 10,
             endpoints: 4096,
+            nat: 128 << 10,
             fragments: 8192,
             rule_denials: 16 << 10,
             l7_connections: 32 << 10,
@@ -148,6 +151,7 @@ impl Sizes {
             policies: 256,
             policy_entries: 4096,
             endpoints: 256,
+            nat: 4096,
             fragments: 256,
             rule_denials: 1024,
             l7_connections: 1024,
@@ -174,6 +178,7 @@ impl Sizes {
             "policy" => self.policies,
             "endpoints" | "netns_endpoints" => self.endpoints,
             "fragments" => self.fragments,
+            "nat" => self.nat,
             "rule_denials" => self.rule_denials,
             "l7_conns" => self.l7_connections,
             "l7_splits" => (self.l7_connections / 16).max(64),
@@ -247,6 +252,7 @@ impl LoadConfig {
             ("policy_entries", sizes.policy_entries),
             ("endpoints", sizes.endpoints),
             ("fragments", sizes.fragments),
+            ("nat", sizes.nat),
             ("rule_denials", sizes.rule_denials),
         ] {
             if !(16..=1 << 24).contains(&entries) {

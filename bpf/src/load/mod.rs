@@ -223,7 +223,7 @@ fn size_and_reuse(open: &mut OpenFathomSkel<'_>, config: &LoadConfig, pins: Opti
 /// Constants and variables of the programs themselves (`.rodata`, `.bss`) and their working memory
 /// (`packet.h`): new with each load, of a shape that the next version may change.
 fn is_internal(map: &str) -> bool {
-    map.contains('.') || map == "scratch"
+    map.contains('.') || map == "scratch" || map == "nat_scratch"
 }
 
 #[cfg(test)]

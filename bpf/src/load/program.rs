@@ -9,6 +9,10 @@ pub enum Program {
     FromPod,
     /// tc: what a pod receives.
     ToPod,
+    /// tc: what comes to the node through a device that leads off it.
+    FromUplink,
+    /// tc: what leaves by one.
+    ToUplink,
     SockConnect4,
     SockConnect6,
     SockSendmsg4,
@@ -32,9 +36,11 @@ pub enum Program {
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::FromPod,
         Self::ToPod,
+        Self::FromUplink,
+        Self::ToUplink,
         Self::SockConnect4,
         Self::SockConnect6,
         Self::SockSendmsg4,
@@ -86,6 +92,8 @@ impl Program {
         match self {
             Self::FromPod => "from_pod",
             Self::ToPod => "to_pod",
+            Self::FromUplink => "from_uplink",
+            Self::ToUplink => "to_uplink",
             Self::SockConnect4 => "sock_connect4",
             Self::SockConnect6 => "sock_connect6",
             Self::SockSendmsg4 => "sock_sendmsg4",

@@ -107,12 +107,12 @@ fn entry(identity: u32) -> IpcacheEntry {
     IpcacheEntry { identity, flags: 0 }
 }
 
-fn lpm_key(prefix: IpNet) -> IpcacheLpmKey {
+pub(super) fn lpm_key(prefix: IpNet) -> IpcacheLpmKey {
     let shift = if prefix.addr().is_ipv4() { V4_MAPPED_BITS } else { 0 };
     IpcacheLpmKey { prefixlen: shift + u32::from(prefix.prefix_len()), addr: ip_to_bytes(prefix.network()) }
 }
 
-fn prefix_of(key: &IpcacheLpmKey) -> Option<IpNet> {
+pub(super) fn prefix_of(key: &IpcacheLpmKey) -> Option<IpNet> {
     let address = ip_from_bytes(key.addr);
     // ::ffff:0:0 with a shorter prefix than 96 is IPv6 space, whatever its bytes look like.
     let (address, bits) = match address {

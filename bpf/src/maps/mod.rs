@@ -11,6 +11,7 @@ mod policy;
 mod runtime;
 mod service;
 mod table;
+mod uplinks;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -20,8 +21,9 @@ pub use counters::{Counters, Ledger, LedgerSnapshot, Traffic};
 pub use ipcache::Ipcache;
 pub use policy::PolicyTables;
 pub use runtime::Runtime;
-pub use service::{ServiceSpec, Services};
+pub use service::{Scope, ServiceSpec, Services};
 pub use table::{Plain, Table};
+pub use uplinks::{UplinkAddresses, Uplinks};
 
 use crate::abi;
 use crate::error::{Error, Result};
@@ -39,6 +41,8 @@ pub struct Maps {
     pub policy: PolicyTables,
     /// Frontend → backends.
     pub services: Services,
+    /// Devices that lead off the node, and what is rewritten there.
+    pub uplinks: Uplinks,
     /// Live connections.
     pub conntrack: Conntrack,
     /// Packets and bytes by direction and outcome, denials by rule.
@@ -63,6 +67,7 @@ impl Maps {
                 backends: take(&mut fds, "backends")?,
                 frontends: take(&mut fds, "frontends")?,
             })?,
+            uplinks: Uplinks::new(take(&mut fds, "uplinks")?, take(&mut fds, "uplink_nets")?),
             conntrack: Conntrack::new(take(&mut fds, "ct4")?, take(&mut fds, "ct6")?),
             counters: Counters::new(take(&mut fds, "counters")?, take(&mut fds, "rule_denials")?),
             ledger: Ledger::new(take(&mut fds, "ledger")?),

@@ -11,13 +11,24 @@ use std::time::Duration;
 
 use super::Table;
 use crate::abi::{
-    self, Backend, BackendSlotKey, Frontend, SERVICE_F_AFFINITY, ServiceKey, ip_from_bytes, ip_to_bytes,
+    self, Backend, BackendSlotKey, Frontend, SERVICE_F_AFFINITY, SERVICE_F_LOCAL, ServiceKey, ip_from_bytes,
+    ip_to_bytes, service_scope,
 };
 use crate::error::{IoContext as _, Result};
 use crate::sys;
 
 /// Slots that may wait for removal before [`Services::replace`] removes them by itself.
 const SWEEP_AT: usize = 4096;
+
+/// Who asks: a frontend may have other backends for clients outside the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Sockets of this node, and pods.
+    #[default]
+    Inside,
+    /// What comes in through an uplink.
+    Outside,
+}
 
 /// One frontend and what is behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +39,9 @@ pub struct ServiceSpec {
     pub port: u16,
     /// IANA protocol number.
     pub proto: u8,
+    pub scope: Scope,
+    /// The backends are this node's alone: without one, clients outside are told nothing.
+    pub local: bool,
     /// Order counts for nothing; doubles are one.
     pub backends: Vec<(IpAddr, u16)>,
     /// How long a client stays with its backend after its last connection (whole seconds);
@@ -85,13 +99,17 @@ impl Services {
             addr: ip_to_bytes(spec.address),
             port_be: spec.port.to_be_bytes(),
             proto: spec.proto,
-            pad: 0,
+            scope: match spec.scope {
+                Scope::Inside => service_scope::INSIDE,
+                Scope::Outside => service_scope::OUTSIDE,
+            },
         };
         let wanted: HashSet<(IpAddr, u16)> = spec.backends.iter().copied().collect();
         let (flags, affinity_s) = match spec.affinity {
             Some(time) => (SERVICE_F_AFFINITY, u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
             None => (0, 0),
         };
+        let flags = flags | if spec.local { SERVICE_F_LOCAL } else { 0 };
         let old = state.installed.get(&spec.id);
         let known = old.map(|old| old.backends.clone()).unwrap_or_default();
         let same_backends = old.is_some_and(|old| {
@@ -330,6 +348,8 @@ impl Installed {
             address: ip_from_bytes(self.key.addr),
             port: u16::from_be_bytes(self.key.port_be),
             proto: self.key.proto,
+            scope: if self.key.scope == service_scope::INSIDE { Scope::Inside } else { Scope::Outside },
+            local: self.value.flags & SERVICE_F_LOCAL != 0,
             backends,
             affinity: (self.value.flags & SERVICE_F_AFFINITY != 0)
                 .then(|| Duration::from_secs(self.value.affinity_s.into())),

@@ -7,7 +7,7 @@ use fathom_bpf::abi::{
     self, CtEntry, Event, LedgerStage, PolicyEntry, PolicyKey, direction, trigger, verdict,
 };
 use fathom_bpf::load::{Datapath, L7Mode, LoadConfig, Program, Sizes};
-use fathom_bpf::maps::{LedgerSnapshot, ServiceSpec};
+use fathom_bpf::maps::{LedgerSnapshot, Scope, ServiceSpec, UplinkAddresses};
 use fathom_bpf::ring::{Lane, Reader};
 use fathom_bpf::testing::{self, TempBpffs};
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
@@ -30,6 +30,8 @@ pub enum Fate {
     Passed,
     /// With its reason.
     Dropped(u8),
+    /// Goes on, to be refused by the node; with the reason that is told.
+    Refused(u8),
 }
 
 /// Everything a packet left behind.
@@ -141,11 +143,22 @@ impl Rig {
     }
 
     pub fn service(&self, id: u32, frontend: &str, port: u16, proto: u8, backends: &[(&str, u16)]) {
+        self.install(Scope::Inside, id, frontend, port, proto, backends);
+    }
+
+    /// A frontend for clients outside the cluster.
+    pub fn outside(&self, id: u32, frontend: &str, port: u16, proto: u8, backends: &[(&str, u16)]) {
+        self.install(Scope::Outside, id, frontend, port, proto, backends);
+    }
+
+    fn install(&self, scope: Scope, id: u32, frontend: &str, port: u16, proto: u8, backends: &[(&str, u16)]) {
         let spec = ServiceSpec {
             id,
             address: ip(frontend),
             port,
             proto,
+            scope,
+            local: false,
             backends: backends.iter().map(|(address, port)| (ip(address), *port)).collect(),
             affinity: None,
         };
@@ -154,6 +167,24 @@ impl Rig {
 
     pub fn pod_sends(&mut self, frame: &Frame) -> Outcome {
         self.run(Program::FromPod, &frame.build())
+    }
+
+    /// Makes the device one that leads off the node, whose addresses there are these.
+    pub fn uplink(&self, ipv4: &str, ipv6: &str) {
+        let v4 = if let IpAddr::V4(ip) = ip(ipv4) { Some(ip) } else { None };
+        let v6 = if let IpAddr::V6(ip) = ip(ipv6) { Some(ip) } else { None };
+        let addresses = UplinkAddresses { ipv4: v4, ipv6: v6 };
+        self.datapath.maps().uplinks.set_device(self.ifindex, addresses).expect("uplink");
+    }
+
+    /// What comes to the node.
+    pub fn node_receives(&mut self, frame: &Frame) -> Outcome {
+        self.run(Program::FromUplink, &frame.build())
+    }
+
+    /// What leaves the node.
+    pub fn node_sends(&mut self, frame: &Frame) -> Outcome {
+        self.run(Program::ToUplink, &frame.build())
     }
 
     pub fn pod_receives(&mut self, frame: &Frame) -> Outcome {
@@ -170,7 +201,8 @@ impl Rig {
         let step = ledger.since(&self.last);
         self.last = ledger;
         assert_balanced(&step, &records);
-        assert_eq!(step[LedgerStage::PacketsSeen], 1, "packets seen");
+        let pods = matches!(program, Program::FromPod | Program::ToPod);
+        assert_eq!(step[LedgerStage::PacketsSeen], u64::from(pods), "packets of pods seen");
 
         for (lane, event) in &records {
             let lane_bit = event.trigger & abi::TRIGGER_LANE_DROPS != 0;
@@ -185,6 +217,9 @@ impl Rig {
             .filter(|event| event.trigger != trigger::TIMEOUT)
             .collect();
         let fate = match outcome.retval {
+            TC_ACT_UNSPEC if !pods && own.iter().any(|event| event.reason != 0) => {
+                Fate::Refused(own[0].reason)
+            }
             TC_ACT_UNSPEC => {
                 assert!(own.iter().all(|event| event.verdict == verdict::FORWARDED), "{own:?}");
                 Fate::Passed
@@ -195,10 +230,14 @@ impl Rig {
             }
             other => panic!("return value {other} of {bytes:02x?}"),
         };
-        let direction = if program == Program::FromPod { direction::EGRESS } else { direction::INGRESS };
-        let reason = if let Fate::Dropped(reason) = fate { reason } else { 0 };
-        let slot = self.counted.entry((direction, reason)).or_default();
-        *slot = (slot.0 + 1, slot.1 + bytes.len() as u64 - 14);
+        let out = matches!(program, Program::FromPod | Program::ToUplink);
+        let direction = if out { direction::EGRESS } else { direction::INGRESS };
+        let reason = if let Fate::Dropped(reason) | Fate::Refused(reason) = fate { reason } else { 0 };
+        // Of what goes by at uplinks only what is dropped there is counted.
+        if pods || reason != 0 {
+            let slot = self.counted.entry((direction, reason)).or_default();
+            *slot = (slot.0 + 1, slot.1 + bytes.len() as u64 - 14);
+        }
         assert_eq!(self.traffic(), self.counted, "counters after {bytes:02x?}");
 
         let records = records.into_iter().map(|(_, event)| event).collect();
@@ -261,7 +300,7 @@ impl Rig {
 pub fn assert_balanced(step: &LedgerSnapshot, records: &[(Lane, Event)]) {
     use LedgerStage::{
         DropsEmitted, DropsLost, EventsEmitted, EventsLost, EventsTimeout, L7Emitted, PacketsAggregated,
-        PacketsPassedUntracked, PacketsReported, PacketsSeen, SockEmitted,
+        PacketsPassedUntracked, PacketsReported, PacketsSeen, SockEmitted, UplinkEmitted,
     };
     let on = |lane| records.iter().filter(|(of, _)| *of == lane).count() as u64;
     assert_eq!(
@@ -271,8 +310,12 @@ pub fn assert_balanced(step: &LedgerSnapshot, records: &[(Lane, Event)]) {
     );
     assert_eq!(
         step[EventsEmitted] + step[DropsEmitted],
-        step[PacketsReported] + step[EventsTimeout] + step[SockEmitted] + step[L7Emitted],
-        "records: emitted = reported + time-outs + sockets + messages, of {step:?}"
+        step[PacketsReported]
+            + step[EventsTimeout]
+            + step[SockEmitted]
+            + step[L7Emitted]
+            + step[UplinkEmitted],
+        "records: emitted = reported + time-outs + sockets + messages + uplinks, of {step:?}"
     );
     assert_eq!(step[EventsEmitted], on(Lane::Events) + step[EventsLost], "events of {step:?}");
     assert_eq!(step[DropsEmitted], on(Lane::Drops) + step[DropsLost], "drops of {step:?}");

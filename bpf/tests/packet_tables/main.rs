@@ -18,4 +18,5 @@ mod related;
 mod service;
 mod service_errors;
 mod state;
+mod uplink;
 mod wire;

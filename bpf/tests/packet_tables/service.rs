@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fathom_bpf::abi::{LedgerStage, drop_reason as reason, flag, trigger};
 use fathom_bpf::load::Program;
-use fathom_bpf::maps::ServiceSpec;
+use fathom_bpf::maps::{Scope, ServiceSpec};
 
 use crate::packet::frame::addresses;
 use crate::packet::rig::dropped;
@@ -129,6 +129,8 @@ fn a_client_with_affinity_meets_the_same_backend_again() {
             address: ip(vip(pod)),
             port: 80,
             proto: TCP,
+            scope: Scope::Inside,
+            local: false,
             backends,
             affinity: Some(Duration::from_secs(600)),
         };

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fathom_bpf::abi::Event;
 use fathom_bpf::load::{Datapath, L7Mode, LoadConfig, Sizes};
-use fathom_bpf::maps::ServiceSpec;
+use fathom_bpf::maps::{Scope, ServiceSpec};
 use fathom_bpf::probe::Features;
 use fathom_bpf::ring::{Lane, Reader};
 use fathom_bpf::testing::{TempCgroup, drain, in_new_netns};
@@ -92,6 +92,8 @@ pub fn spec(id: u32, frontend: SocketAddr, proto: u8, backends: &[SocketAddr]) -
         address: frontend.ip(),
         port: frontend.port(),
         proto,
+        scope: Scope::Inside,
+        local: false,
         backends: backends.iter().map(|b| (b.ip(), b.port())).collect(),
         affinity: None,
     }

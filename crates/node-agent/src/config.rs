@@ -262,6 +262,9 @@ pub struct MapSizes {
     pub map_policy_entries: u32,
     #[arg(long, env = "FATHOM_MAP_ENDPOINTS", default_value_t = Sizes::default().endpoints, value_name = "ENTRIES")]
     pub map_endpoints: u32,
+    /// Connections that are rewritten at devices leading off the node, times two or four
+    #[arg(long, env = "FATHOM_MAP_NAT", default_value_t = Sizes::default().nat, value_name = "ENTRIES")]
+    pub map_nat: u32,
     /// Fragmented packets under way
     #[arg(long, env = "FATHOM_MAP_FRAGMENTS", default_value_t = Sizes::default().fragments, value_name = "ENTRIES")]
     pub map_fragments: u32,
@@ -435,6 +438,7 @@ impl MapSizes {
             policies: self.map_policies,
             policy_entries: self.map_policy_entries,
             endpoints: self.map_endpoints,
+            nat: self.map_nat,
             fragments: self.map_fragments,
             rule_denials: self.map_rule_denials,
             l7_connections: self.map_l7_connections,

@@ -21,7 +21,7 @@ use super::services::{Frontend, FrontendKey, frontends};
 use super::transition::{Applied, Facts, Wanted, WantedEndpoint};
 use crate::cluster::index::Index;
 use crate::cluster::model::{Namespace, NetworkPolicy, Pod};
-use crate::datapath::{Contents, EndpointEntry, ServiceSpec};
+use crate::datapath::{Contents, EndpointEntry, Scope, ServiceSpec};
 
 /// How long an identity outlives its last pod: events and packets on their way still have a name.
 pub const IDENTITY_GRACE: Duration = Duration::from_secs(30);
@@ -428,7 +428,9 @@ impl<R: Registry> Planner<R> {
             });
             let (address, port, proto) = key;
             let backends = frontend.backends.iter().copied().collect();
-            let spec = ServiceSpec { id, address, port, proto, backends, affinity: frontend.affinity };
+            let affinity = frontend.affinity;
+            let scope = Scope::Inside;
+            let spec = ServiceSpec { id, address, port, proto, scope, local: false, backends, affinity };
             plan.wanted.services.insert(id, spec);
             plan.frontends.insert(key, (id, frontend));
         }

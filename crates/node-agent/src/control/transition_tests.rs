@@ -16,7 +16,7 @@ use crate::cluster::source::Delta;
 use crate::control::plan::{LocalPod, Plan, Planner, ThisNode};
 use crate::control::transition::{Applied, Outcome, Wanted};
 use crate::datapath::fake::Fake;
-use crate::datapath::{Contents, Datapath as _, ServiceSpec};
+use crate::datapath::{Contents, Datapath as _, Scope, ServiceSpec};
 
 const PODS: usize = 5;
 const LOCAL: usize = 3;
@@ -573,6 +573,8 @@ fn a_new_service_moves_the_revision_and_a_new_backend_does_not() {
         address: "10.96.0.10".parse().unwrap(),
         port: 53,
         proto: 17,
+        scope: Scope::Inside,
+        local: false,
         backends: vec![],
         affinity: None,
     };

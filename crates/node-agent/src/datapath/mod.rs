@@ -16,7 +16,7 @@ use fathom_policy::Table;
 use ipnet::IpNet;
 
 pub use encode::{table_from_kernel, table_to_kernel};
-pub use fathom_bpf::maps::ServiceSpec;
+pub use fathom_bpf::maps::{Scope, ServiceSpec};
 pub use kernel::Kernel;
 
 /// A local endpoint as the kernel knows it, by the ifindex of its host-side device.

@@ -147,7 +147,8 @@ impl KernelLedger for KernelAccounts {
             packets_reported: ledger[LedgerStage::PacketsReported],
             other_records: ledger[LedgerStage::EventsTimeout]
                 + ledger[LedgerStage::SockEmitted]
-                + ledger[LedgerStage::L7Emitted],
+                + ledger[LedgerStage::L7Emitted]
+                + ledger[LedgerStage::UplinkEmitted],
             events,
             drops: self.drops(&ledger),
             l7: l7_counts(&ledger),

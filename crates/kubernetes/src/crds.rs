@@ -1,13 +1,23 @@
-//! The definitions of Fathom's own resources, as `manifests/crds` has them.
+//! The definitions of resources: Fathom's own, as `manifests/crds` has them, and in `manifests/cilium-crds`
+//! those of Cilium's policies, which a cluster may have already.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 
+use crate::cilium;
 use crate::identity::FathomIdentity;
 
-/// Every definition with the name of its file.
+/// Every definition of Fathom's own with the name of its file.
 pub fn definitions() -> Vec<(&'static str, CustomResourceDefinition)> {
     vec![("fathom.dev_fathomidentities.yaml", FathomIdentity::crd())]
+}
+
+/// Definitions of Cilium's policies with the names of their files, for clusters without them.
+pub fn cilium_definitions() -> Vec<(&'static str, CustomResourceDefinition)> {
+    vec![
+        ("cilium.io_ciliumnetworkpolicies.yaml", cilium::network_policy()),
+        ("cilium.io_ciliumclusterwidenetworkpolicies.yaml", cilium::clusterwide_network_policy()),
+    ]
 }
 
 /// A definition as a file.
@@ -28,9 +38,12 @@ mod tests {
 
     #[test]
     fn the_files_are_those_of_the_code() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/crds");
-        for (name, definition) in definitions() {
-            let (path, wanted) = (folder.join(name), to_yaml(&definition).unwrap());
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests");
+        let own = definitions().into_iter().map(|(name, definition)| (format!("crds/{name}"), definition));
+        let cilium = cilium_definitions().into_iter();
+        let cilium = cilium.map(|(name, definition)| (format!("cilium-crds/{name}"), definition));
+        for (name, definition) in own.chain(cilium) {
+            let (path, wanted) = (folder.join(&name), to_yaml(&definition).unwrap());
             if std::env::var_os("FATHOM_REGENERATE").is_some() {
                 std::fs::write(&path, &wanted).unwrap();
             }

@@ -3,12 +3,14 @@
 //! * [`connect`]: how to reach it.
 //! * [`raw`]: objects as they come, of which at least the name can be read.
 //! * [`identity`]: the custom resource that says which number stands for which labels.
-//! * [`crds`]: the definition of that resource, for `manifests/`.
+//! * [`cilium`]: CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy, for clusters that do not have them.
+//! * [`crds`]: the definitions of these resources, for `manifests/`.
 //! * [`registry`]: agents agree on those numbers; [`collector`]: numbers nobody uses are given up.
 //! * [`retry`]: how long to wait for a server that is away.
 //! * [`lease`]: of several relays one leads.
 #![forbid(unsafe_code)]
 
+pub mod cilium;
 pub mod collector;
 pub mod connect;
 pub mod crds;

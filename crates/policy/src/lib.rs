@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+pub mod cilium;
 mod compile;
 mod lookup;
 pub mod oracle;

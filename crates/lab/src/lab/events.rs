@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use fathom_api::connect::{self, Target, TlsOptions};
 use fathom_api::fathom_v1::agent_client::AgentClient;
-use fathom_api::fathom_v1::{GetLedgerRequest, ListEndpointsRequest, LocalEndpoint, NodeLedger};
+use fathom_api::fathom_v1::{
+    GetLedgerRequest, ListEndpointsRequest, ListRulesRequest, LocalEndpoint, NodeLedger, Rule,
+};
 use fathom_api::flow::Flow;
 use fathom_api::observer::get_flows_response::ResponseTypes;
 use fathom_api::observer::observer_client::ObserverClient;
@@ -93,6 +95,17 @@ impl Lab {
             let response =
                 client.list_endpoints(ListEndpointsRequest {}).await.context("ask for endpoints")?;
             Ok(response.into_inner().endpoints)
+        })
+    }
+
+    /// The rules that the policy tables of every node the source knows cite.
+    ///
+    /// # Errors
+    /// When the source does not answer.
+    pub fn rules(&self, source: &Source) -> Result<Vec<Rule>> {
+        self.call(async {
+            let mut client = AgentClient::new(self.channel(source).await?);
+            Ok(client.list_rules(ListRulesRequest {}).await.context("ask for rules")?.into_inner().rules)
         })
     }
 

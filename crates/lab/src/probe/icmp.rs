@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -10,6 +11,8 @@ use nix::sys::socket::{
     socket, sockopt,
 };
 use nix::sys::time::TimeVal;
+
+static ECHOES: AtomicU16 = AtomicU16::new(0);
 
 const ECHO_REQUEST_V4: u8 = 8;
 const ECHO_REPLY_V4: u8 = 0;
@@ -32,7 +35,8 @@ pub fn ping(target: IpAddr, timeout: Duration) -> Result<Duration> {
     let limit = TimeVal::new(timeout.as_secs() as i64, i64::from(timeout.subsec_micros()));
     setsockopt(&fd, sockopt::ReceiveTimeout, &limit).context("set a timeout")?;
 
-    let id = (std::process::id() as u16).to_be_bytes();
+    // Echoes of one process at the same time have an identifier each.
+    let id = (std::process::id() as u16).wrapping_add(ECHOES.fetch_add(1, Ordering::Relaxed)).to_be_bytes();
     let begun = Instant::now();
     let request = request(v4, id);
     let to = SockaddrStorage::from(SocketAddr::new(target, 0));

@@ -1,6 +1,7 @@
 //! One-shot questions to a network, for tests and for people: exit 0 when answered, 1 when not.
 
 mod icmp;
+mod list;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -27,6 +28,8 @@ pub enum Probe {
     Icmp(Icmp),
     /// asks a DNS server for a name
     Dns(Dns),
+    /// reads one attempt per line, makes all at once, says in the same order how each went
+    List(list::List),
 }
 
 #[derive(Debug, Args)]
@@ -69,15 +72,20 @@ pub struct Dns {
 /// When it is not answered; the text says "refused", "timed out" and so on, as the kernel does.
 pub fn run(probe: &Probe) -> Result<()> {
     match probe {
-        Probe::Tcp(to) => many(to, |target| echo_tcp(to, target)),
+        Probe::Tcp(to) => many(to, |target| {
+            let peer = echo_tcp(target, to.bind, to.timeout())?;
+            println!("connected to {peer}");
+            Ok(())
+        }),
         Probe::Connect(to) => many(to, |target| connect::tcp(target, to.bind, to.timeout()).map(drop)),
-        Probe::Udp(to) => many(to, |target| echo_udp(to, target)),
+        Probe::Udp(to) => many(to, |target| echo_udp(target, to.bind, to.timeout())),
         Probe::Send(to) => send(to),
         Probe::Icmp(args) => {
             let took = icmp::ping(args.to, Duration::from_millis(args.timeout))?;
             println!("{} answered in {} us", args.to, took.as_micros());
             Ok(())
         }
+        Probe::List(list) => list.run(),
         Probe::Dns(args) => {
             let resolver =
                 Resolver { server: Some(args.server), timeout: Duration::from_millis(args.timeout) };
@@ -116,17 +124,17 @@ fn send(to: &To) -> Result<()> {
     Ok(())
 }
 
-fn echo_tcp(to: &To, target: SocketAddr) -> Result<()> {
-    let mut stream = connect::tcp(target, to.bind, to.timeout())?;
-    println!("connected to {}", stream.peer_addr().context("learn the peer")?);
+fn echo_tcp(target: SocketAddr, bind: Option<IpAddr>, timeout: Duration) -> Result<SocketAddr> {
+    let mut stream = connect::tcp(target, bind, timeout)?;
+    let peer = stream.peer_addr().context("learn the peer")?;
     stream.write_all(b"are you there\n").context("write")?;
     let mut heard = String::new();
     BufReader::new(stream).read_line(&mut heard).context("read")?;
-    if heard == "are you there\n" { Ok(()) } else { bail!("heard {heard:?}") }
+    if heard == "are you there\n" { Ok(peer) } else { bail!("heard {heard:?}") }
 }
 
-fn echo_udp(to: &To, target: SocketAddr) -> Result<()> {
-    let socket = connect::udp(target, to.bind, to.timeout())?;
+fn echo_udp(target: SocketAddr, bind: Option<IpAddr>, timeout: Duration) -> Result<()> {
+    let socket = connect::udp(target, bind, timeout)?;
     socket.send(b"are you there").context("send")?;
     let mut buffer = [0; 64];
     let length = socket.recv(&mut buffer).context("wait for it to come back")?;

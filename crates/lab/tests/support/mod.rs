@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // each test binary uses its own part of it
 
+pub mod matrix;
 pub mod want;
 
 use std::path::Path;

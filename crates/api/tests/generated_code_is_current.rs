@@ -14,6 +14,7 @@ const PROTOS: &[&str] = &[
     "fathom/v1/flow.proto",
     "fathom/v1/agent.proto",
     "fathom/v1/cni.proto",
+    "fathom/v1/policy.proto",
 ];
 
 fn generate(out: &Path) {

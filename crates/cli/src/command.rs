@@ -10,6 +10,7 @@ use clap::{
 };
 
 use crate::observe::typed::ObserveArgs;
+use crate::policy::typed::PolicyArgs;
 use crate::settings::typed::GlobalArgs;
 use crate::top::typed::TopArgs;
 
@@ -33,6 +34,8 @@ pub enum Task {
     Status(StatusArgs),
     /// List what the server knows
     List(ListArgs),
+    /// Tell which policies are in force
+    Policy(PolicyArgs),
     /// Watch things come and go
     Watch(WatchArgs),
     /// Look at this command's configuration, or change it

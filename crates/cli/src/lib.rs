@@ -12,6 +12,7 @@ mod failure;
 mod list;
 mod missing;
 mod observe;
+mod policy;
 mod print;
 mod run;
 mod settings;

@@ -15,5 +15,6 @@ pub mod http;
 pub mod metrics;
 pub mod observer;
 pub mod pipeline;
+pub mod policies;
 pub mod run;
 pub mod tasks;

@@ -21,6 +21,7 @@ use axum::http::HeaderValue;
 use axum::response::Response;
 use fathom_api::DESCRIPTORS;
 use fathom_api::fathom_v1::agent_server::{self, AgentServer};
+use fathom_api::fathom_v1::policies_server::{self, PoliciesServer};
 use fathom_api::observer_raw::observer_server::{self, ObserverServer};
 use fathom_api::peer::peer_server::{self, PeerServer};
 use fathom_api::serve::{Listeners, ServeError};
@@ -48,10 +49,14 @@ use crate::observer::facts::{NodeFacts, SnapshotFacts};
 use crate::observer::node::NodeIdentity;
 use crate::observer::peer::{Peer, PeerService};
 use crate::observer::service::ObserverService;
+use crate::policies::PoliciesService;
 
 /// The services for clients, whose health can be asked by name.
 const SERVED: [&str; 3] =
     [observer_server::SERVICE_NAME, peer_server::SERVICE_NAME, agent_server::SERVICE_NAME];
+
+/// Served where there is a control side.
+const SERVED_WITH_CONTROL: &str = policies_server::SERVICE_NAME;
 
 /// The health service's other names: what Hubble's clients ask about before they trust an answer, and the whole.
 const HEALTH_NAMES: [&str; 2] = ["hubble.server.Observer", ""];
@@ -99,6 +104,7 @@ pub struct Pipeline {
     /// Given to the first reader.
     writer: Mutex<Option<Writer>>,
     facts: Arc<dyn NodeFacts>,
+    policies: Option<PoliciesService>,
     agent_events: AgentEvents,
     peers: watch::Sender<Vec<Peer>>,
     registry: SharedRegistry,
@@ -132,6 +138,7 @@ impl Pipeline {
             shared,
             writer: Mutex::new(Some(writer)),
             facts: Arc::new(SnapshotFacts::new(snapshot)),
+            policies: None,
             agent_events: AgentEvents::default(),
             peers: watch::Sender::new(Vec::new()),
             registry: Arc::new(Mutex::new(registry)),
@@ -146,6 +153,23 @@ impl Pipeline {
     pub fn with_facts(mut self, facts: Arc<dyn NodeFacts>) -> Self {
         self.facts = facts;
         self
+    }
+
+    /// Sets who answers for policies; without, nobody does.
+    #[must_use]
+    pub fn with_policies(mut self, policies: PoliciesService) -> Self {
+        self.policies = Some(policies);
+        self
+    }
+
+    /// This node's name as flows and answers tell it.
+    pub fn node_name(&self) -> &Arc<str> {
+        &self.node.name
+    }
+
+    /// The services for clients.
+    fn served(&self) -> impl Iterator<Item = &'static str> + Clone + use<> {
+        SERVED.into_iter().chain(self.policies.is_some().then_some(SERVED_WITH_CONTROL))
     }
 
     /// Starts the thread that drains the rings.
@@ -194,7 +218,7 @@ impl Pipeline {
         http::router(self.registry(), self.readiness())
     }
 
-    /// The gRPC services: Observer, Peer, fathom.v1.Agent, health, reflection.
+    /// The gRPC services: Observer, Peer, fathom.v1.Agent and Policies, health, reflection.
     pub async fn services(&self) -> Routes {
         let observer = ObserverService {
             shared: Arc::clone(&self.shared),
@@ -213,14 +237,15 @@ impl Pipeline {
         };
         let peer = PeerService { peers: self.peers.subscribe(), shutdown: self.shutdown.clone() };
         let (health, health_service) = tonic_health::server::health_reporter();
-        let names = || SERVED.into_iter().chain(HEALTH_NAMES);
-        for name in names() {
+        let served = self.served();
+        let names = served.clone().chain(HEALTH_NAMES);
+        for name in names.clone() {
             health.set_service_status(name, ServingStatus::Serving).await;
         }
         let shutdown = self.shutdown.clone();
         tokio::spawn(async move {
             shutdown.cancelled().await;
-            for name in names() {
+            for name in names {
                 health.set_service_status(name, ServingStatus::NotServing).await;
             }
         });
@@ -228,7 +253,11 @@ impl Pipeline {
             .add_service(PeerServer::new(peer))
             .add_service(AgentServer::new(agent))
             .add_service(health_service);
-        with_version(with_reflection(routes), &self.node.version)
+        let routes = match &self.policies {
+            Some(policies) => routes.add_service(PoliciesServer::new(policies.clone())),
+            None => routes,
+        };
+        with_version(with_reflection(routes, served), &self.node.version)
     }
 
     /// Serves everything until `shutdown` turns true; then answers that follow end, others get `drain`
@@ -257,10 +286,10 @@ impl Pipeline {
 
 /// Descriptors for clients that ask for them, in both versions of the protocol. The descriptors know services
 /// that others serve (the plugin's, a relay's): only those that answer here are advertised.
-fn with_reflection(routes: Routes) -> Routes {
-    let builder = |itself: &str| {
+fn with_reflection(routes: Routes, served: impl Iterator<Item = &'static str> + Clone) -> Routes {
+    let builder = |itself: &'static str| {
         let builder = tonic_reflection::server::Builder::configure();
-        let names = SERVED.into_iter().chain([health_server::SERVICE_NAME, itself]);
+        let names = served.clone().chain([health_server::SERVICE_NAME, itself]);
         names
             .fold(builder, |builder, name| builder.with_service_name(name))
             .register_encoded_file_descriptor_set(DESCRIPTORS)

@@ -12,9 +12,9 @@
 //! | `flows`: gRPC on TCP and the unix socket | runtime | streams have ended, or [`DRAIN`] |
 //! | `http`: metrics and health | runtime | told to stop |
 //!
-//! Queues between them: deltas from the source (64 batches, [`Feed::new`]); everything else is a watched
-//! value, of which only the newest counts. Nothing the kernel does waits for any of this: at the end programs,
-//! maps and undelivered events stay where they are.
+//! Queues between them: deltas from the source (64 batches, [`Feed::new`]) and questions to the reconciler
+//! (16, [`Asker::new`]); everything else is a watched value, of which only the newest counts. Nothing the kernel
+//! does waits for any of this: at the end programs, maps and undelivered events stay where they are.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -57,6 +57,7 @@ use crate::control::reconcile::{Outputs, Parts, PeerNaming, Reconciler};
 use crate::control::registry::{AgentRegistry, DirectoryRegistry};
 use crate::control::report::{ControlFacts, Report, tls_server_name};
 use crate::control::routes;
+use crate::control::state::{Asker, Question};
 use crate::control::transition::Applied;
 use crate::datapath::ended::Connections;
 use crate::datapath::records::{KernelAccounts, Rings};
@@ -64,6 +65,7 @@ use crate::datapath::{Datapath as _, Kernel};
 use crate::events::StoreSize;
 use crate::events::reader::Reader;
 use crate::pipeline::{Pipeline, PipelineConfig};
+use crate::policies::PoliciesService;
 use crate::tasks::{Tasks, unasked};
 
 /// Open calls have this long to end after SIGTERM.
@@ -124,6 +126,20 @@ pub fn lock(run_dir: &Path) -> anyhow::Result<Flock<File>> {
         .with_context(|| format!("another agent runs with --run-dir {}", run_dir.display()))
 }
 
+/// What comes to the reconciler: objects, and questions about what it made of them.
+struct Inputs {
+    feed: Feed,
+    deltas: mpsc::Receiver<Vec<Delta>>,
+    questions: mpsc::Receiver<Question>,
+}
+
+impl Inputs {
+    fn new() -> (Self, Asker) {
+        let ((feed, deltas), (asker, questions)) = (Feed::new(), Asker::new());
+        (Self { feed, deltas, questions }, asker)
+    }
+}
+
 /// The parts that outlive the start.
 struct Agent {
     config: Config,
@@ -172,6 +188,13 @@ impl Agent {
             Pipeline::new(pipeline_config(&config, &node_name), snapshot.clone(), Arc::new(accounts))
                 .context("--store-size")?
                 .with_facts(Arc::new(facts));
+        let (inputs, asker) = Inputs::new();
+        let policies = PoliciesService {
+            asker,
+            source: inputs.feed.status.clone(),
+            node_name: pipeline.node_name().clone(),
+        };
+        let pipeline = pipeline.with_policies(policies);
         let attachments = Attachments::open(run_dir, config.address_rest)
             .with_context(|| format!("read endpoints in {}", run_dir.display()))?;
         let agent = Agent {
@@ -185,7 +208,7 @@ impl Agent {
             config,
         };
         let rings = Rings::new(rings, taken, agent.pipeline.readiness());
-        agent.serve(rings, snapshot, report).await
+        agent.serve(rings, snapshot, report, inputs).await
     }
 
     async fn serve(
@@ -193,6 +216,7 @@ impl Agent {
         rings: Rings,
         snapshot: Arc<ArcSwap<Snapshot>>,
         report: Arc<ArcSwap<Report>>,
+        Inputs { feed, deltas, questions }: Inputs,
     ) -> anyhow::Result<()> {
         // Everything that can be refused is opened before anything is started.
         let hubble = self.config.place.run_dir.join("hubble.sock");
@@ -206,10 +230,10 @@ impl Agent {
         let plugin = Listeners::bind(&[], sockets, None, false).await?;
         let http = self.listen_http().await?;
 
-        let (feed, deltas) = Feed::new();
         let (route_list, wanted_routes) = watch::channel(None);
         let (pod_list, wanted_pods) = watch::channel(None);
         let reconciler = self.reconciler(snapshot, report.clone(), route_list, pod_list)?;
+        let reconciler = reconciler.answering(questions);
         ControlMetrics::register(
             &self.pipeline.registry(),
             report,

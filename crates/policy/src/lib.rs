@@ -29,12 +29,15 @@ pub mod spec;
 mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod text;
 mod world;
 
 pub use audit::{Notice, audit};
 pub use compile::{Compiler, compile};
 pub use lookup::{Decision, Level, MatchType, Probe, Verdict, lookup};
-pub use policy::{IpBlock, Namespaces, Peer, Peers, Policy, PolicyMeta, PortMatch, Ports, Protocol, Rule};
+pub use policy::{
+    Edited, IpBlock, Namespaces, Peer, Peers, Policy, PolicyMeta, PortMatch, Ports, Protocol, Rule,
+};
 pub use policy::{asked_labels, required_prefixes};
 pub use ports::port_prefixes;
 pub use problem::{Effect, Fault, Problem};

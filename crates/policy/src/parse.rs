@@ -33,6 +33,7 @@ impl Policy {
             name: text(&written.name),
             uid: text(&written.uid),
             labels: written.labels.iter().map(|(key, value)| (text(key), text(value))).collect(),
+            edited: None,
         });
         let mut problems = Vec::new();
         let mut report = |place: String, fault, effect| {

@@ -21,6 +21,17 @@ pub struct PolicyMeta {
     pub uid: Arc<str>,
     /// Labels of the policy object itself.
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// Who wrote it as it is; `None` when that is not known.
+    pub edited: Option<Edited>,
+}
+
+/// The last edit of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edited {
+    /// A field manager ("kubectl-edit") or a file ("policies/web.yaml").
+    pub by: Arc<str>,
+    /// Nanoseconds since the Unix epoch.
+    pub unix_ns: i64,
 }
 
 impl PolicyMeta {

@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod missing;
 pub mod notes;
 pub mod peers;
+pub mod policies;
 pub mod pool;
 pub mod reader;
 pub mod run;

@@ -11,6 +11,7 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::routing::get;
 use fathom_api::fathom_v1::agent_server::AgentServer;
+use fathom_api::fathom_v1::policies_server::PoliciesServer;
 use fathom_api::observer_raw::observer_server::ObserverServer;
 use fathom_api::serve::{Listeners, TlsFiles};
 use tokio::sync::watch;
@@ -22,6 +23,7 @@ use crate::dial::Dialer;
 use crate::identities;
 use crate::metrics::Metrics;
 use crate::peers::{self, Peer, Peers};
+use crate::policies::RelayPolicies;
 use crate::pool::{Pace, Pool, State};
 use crate::service::RelayObserver;
 
@@ -89,6 +91,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let routes = Routes::new(ObserverServer::new(observer))
         .add_service(AgentServer::new(agent))
+        .add_service(PoliciesServer::new(RelayPolicies { pool: pool.clone() }))
         .add_service(health_service)
         .add_service(reflection().build_v1().context("reflection")?)
         .add_service(reflection().build_v1alpha().context("reflection")?);
@@ -179,9 +182,10 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
     SERVED.into_iter().fold(builder, |builder, name| builder.with_service_name(name))
 }
 
-const SERVED: [&str; 5] = [
+const SERVED: [&str; 6] = [
     "observer.Observer",
     "fathom.v1.Agent",
+    "fathom.v1.Policies",
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
@@ -228,7 +232,7 @@ mod tests {
         };
         let names: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
         assert_eq!(names, SERVED);
-        for name in &SERVED[..4] {
+        for name in &SERVED[..5] {
             let answer = ask(MessageRequest::FileContainingSymbol(name.to_string())).await;
             assert!(matches!(answer, MessageResponse::FileDescriptorResponse(_)), "{name}: {answer:?}");
         }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use fathom_api::Raw;
 use fathom_api::fathom_v1::agent_server::{Agent, AgentServer};
+use fathom_api::fathom_v1::policies_server::{Policies, PoliciesServer};
 use fathom_api::fathom_v1::*;
 use fathom_api::observer::*;
 use fathom_api::observer_raw::observer_server::{Observer, ObserverServer};
@@ -37,6 +38,7 @@ pub struct Script {
     /// `None`: a server that is not Fathom's.
     pub ledger: Option<GetLedgerResponse>,
     pub agent_events: Vec<GetAgentEventsResponse>,
+    pub policies: ListPoliciesResponse,
     pub sick: bool,
     /// Flows looked at, as the trailers of an answer say.
     pub examined: Option<u64>,
@@ -45,6 +47,7 @@ pub struct Script {
     pub nobody_answered: bool,
     /// What was asked.
     pub asked: Mutex<Vec<GetFlowsRequest>>,
+    pub asked_policies: Mutex<Vec<ListPoliciesRequest>>,
     pub authorization: Mutex<Option<String>>,
 }
 
@@ -179,6 +182,17 @@ impl Agent for Service {
 }
 
 #[tonic::async_trait]
+impl Policies for Service {
+    async fn list_policies(
+        &self,
+        request: Request<ListPoliciesRequest>,
+    ) -> Result<Response<ListPoliciesResponse>, Status> {
+        self.0.asked_policies.lock().unwrap().push(request.into_inner());
+        self.with_missing(self.0.policies.clone())
+    }
+}
+
+#[tonic::async_trait]
 impl Peer for Service {
     type NotifyStream = BoxStream<'static, Result<ChangeNotification, Status>>;
 
@@ -222,6 +236,7 @@ impl Server {
                 .add_service(health)
                 .add_service(ObserverServer::new(Service(served.clone())))
                 .add_service(AgentServer::new(Service(served.clone())))
+                .add_service(PoliciesServer::new(Service(served.clone())))
                 .add_service(PeerServer::new(Service(served)))
                 .serve_with_incoming(UnixListenerStream::new(listener))
                 .await

@@ -15,6 +15,7 @@ pub mod registry;
 pub mod report;
 pub mod routes;
 pub mod services;
+pub mod state;
 pub mod topology;
 pub mod transition;
 pub mod unfit;

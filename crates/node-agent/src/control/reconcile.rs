@@ -22,6 +22,7 @@ use super::publish::Publisher;
 use super::registry::AgentRegistry;
 use super::report::{self, Report};
 use super::routes::{self, Routes};
+use super::state::{self, LocalEndpoint, PolicyState, Question, Since};
 use super::transition::{Applied, Outcome, WantedEndpoint};
 use crate::attach::{self, WantedPod};
 use crate::cluster::index::Index;
@@ -82,6 +83,10 @@ pub struct Reconciler {
     waiting_since: Option<Instant>,
     installed: bool,
     computations: u64,
+    since: Since,
+    questions: Option<mpsc::Receiver<Question>>,
+    /// The last answer, as long as it is true.
+    answer: Option<Arc<PolicyState>>,
 }
 
 /// The parts a reconciler is made of.
@@ -134,7 +139,17 @@ impl Reconciler {
             waiting_since: None,
             installed: false,
             computations: 0,
+            since: Since::default(),
+            questions: None,
+            answer: None,
         }
+    }
+
+    /// Answers these between computations.
+    #[must_use]
+    pub fn answering(mut self, questions: mpsc::Receiver<Question>) -> Self {
+        self.questions = Some(questions);
+        self
     }
 
     /// Runs until `stop`. What is in the kernel then stays.
@@ -146,6 +161,7 @@ impl Reconciler {
         let mut sources = true;
         let mut seen = Seen::default();
         let mut registry = self.planner.identities().registry().news();
+        let mut questions = self.questions.take();
         loop {
             let mut dirty = again;
             if !again {
@@ -158,6 +174,9 @@ impl Reconciler {
                     _ = attached.changed() => dirty = true,
                     _ = changed(&mut registry) => dirty = true,
                     _ = tick.tick() => dirty |= self.look_around(&mut seen),
+                    question = state::next(&mut questions) => {
+                        let _ = question.send(self.state());
+                    }
                 }
             }
             if !dirty {
@@ -224,6 +243,8 @@ impl Reconciler {
             });
         self.rules.retain(&self.applied.rule_ids());
         self.computations += 1;
+        self.since.follow(self.planner.policies(), self.computations);
+        self.answer = None;
         if outcome.changes > 0 {
             tracing::info!(
                 changes = outcome.changes,
@@ -234,6 +255,27 @@ impl Reconciler {
         }
         self.after(&plan, &outcome, &before);
         plan.again
+    }
+
+    /// What is in force; `None` before the first computation.
+    fn state(&mut self) -> Option<Arc<PolicyState>> {
+        if self.computations == 0 {
+            return None;
+        }
+        if self.answer.is_none() {
+            let local = |attachment: Attachment| {
+                let entry = self.applied.contents.endpoints.get(&attachment.device.as_ref()?.ifindex)?;
+                let (namespace, name) = (attachment.namespace.into(), attachment.pod_name.into());
+                Some(LocalEndpoint { namespace, name, entry: *entry })
+            };
+            self.answer = Some(Arc::new(PolicyState {
+                policies: self.since.list(),
+                world: state::world(&self.applied),
+                endpoints: self.attachments.list().into_iter().filter_map(local).collect(),
+                behind: self.applied.behind().clone(),
+            }));
+        }
+        self.answer.clone()
     }
 
     fn policies_in_force(&self) -> BTreeMap<(String, String), report::PolicyText> {

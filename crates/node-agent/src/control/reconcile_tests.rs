@@ -7,13 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::cluster::model::Kind;
 use crate::cluster::snapshot::Snapshot;
-use crate::cluster::source::Feed;
+use crate::cluster::source::{Feed, Problem};
 use crate::cluster::yaml;
 use crate::cni::attachments::DeviceRecord;
 use crate::control::plan::ThisNode;
 use crate::control::registry::DirectoryRegistry;
+use crate::control::state::Asker;
 use crate::datapath::fake::Fake;
 use crate::datapath::{Contents, EndpointEntry, ServiceSpec};
+use crate::policies::PoliciesService;
+use fathom_api::fathom_v1::ListPoliciesRequest;
+use fathom_api::fathom_v1::policies_server::Policies as _;
 use fathom_identity::LabelFilter;
 use fathom_policy::Table;
 
@@ -84,6 +88,7 @@ struct Agent {
     peers: watch::Receiver<Vec<Peer>>,
     events: AgentEvents,
     readiness: Readiness,
+    asker: Asker,
     feed: Feed,
     stop: CancellationToken,
     task: Option<tokio::task::JoinHandle<()>>,
@@ -118,10 +123,12 @@ impl Agent {
             },
             peers: PeerNaming { cluster: "lab".into(), node: "n1".into(), port: 4244, tls: false },
         });
+        let (asker, questions) = Asker::new();
+        let reconciler = reconciler.answering(questions);
         let (feed, deltas) = Feed::new();
         let stop = CancellationToken::new();
         let task = Some(tokio::spawn(reconciler.run(deltas, stop.clone())));
-        Agent { attachments, snapshot, report, routes, peers, events, readiness, feed, stop, task }
+        Agent { attachments, snapshot, report, routes, peers, events, readiness, asker, feed, stop, task }
     }
 
     /// Says that these are all objects there are.
@@ -537,4 +544,61 @@ async fn a_pod_nobody_remembers_keeps_its_entry_as_long_as_its_device_exists() {
     agent
         .until("gone with its device", |_| !datapath.0.lock().unwrap().contents.endpoints.contains_key(&44))
         .await;
+}
+
+#[tokio::test]
+async fn policies_are_listed_with_whom_they_select_what_is_wrong_and_since_when() {
+    let (dir, datapath, devices) = (tempfile::tempdir().unwrap(), Shared::default(), Paper::default());
+    let agent = Agent::start(dir.path(), &datapath, &devices);
+    let service = PoliciesService {
+        asker: agent.asker.clone(),
+        source: agent.feed.status.clone(),
+        node_name: "lab/n1".into(),
+    };
+    let ask = async |namespace: &str| {
+        let request = ListPoliciesRequest { namespace: namespace.into(), ..Default::default() };
+        service.list_policies(tonic::Request::new(request)).await.map(tonic::Response::into_inner)
+    };
+    let not_yet = ask("").await.unwrap_err();
+    assert_eq!(
+        (not_yet.code(), not_yet.message().contains("not listed yet")),
+        (tonic::Code::Unavailable, true)
+    );
+
+    agent.list(&format!("{NODES}{}{DENY}", pod("web", "web", ""))).await;
+    agent.until("prefixes for pods", |a| !a.attachments.prefixes().is_empty()).await;
+    let web = agent.wire(&devices, "web", 12);
+    agent.until("the pod is ready", |a| a.identity(&web).is_some()).await;
+    let first = ask("").await.unwrap().policies.remove(0);
+    assert_eq!((&*first.kind, &*first.namespace, &*first.name), ("NetworkPolicy", "default", "deny"));
+    assert_eq!((&*first.selector, first.ingress_rules, first.egress_rules), ("app=web", Some(0), None));
+    assert_eq!((first.nodes[0].endpoints, &*first.nodes[0].node_name), (1, "lab/n1"));
+    assert!(first.problems.is_empty() && first.edited.is_none(), "{first:?}");
+    assert_eq!(ask("elsewhere").await.unwrap().policies, []);
+
+    // Something else changes, then the policy, which is faulty now; and another one is refused as a whole.
+    agent.list(&format!("{NODES}{}{}{DENY}", pod("web", "web", ""), pod("db", "db", "10.244.2.9"))).await;
+    let known = |a: &Agent| a.snapshot.load().by_ip.contains_key(&"10.244.2.9".parse::<IpAddr>().unwrap());
+    agent.until("the other pod", known).await;
+    assert_eq!(ask("").await.unwrap().policies[0].nodes, first.nodes, "as it was, since when it was");
+    let refused = Problem {
+        origin: "p.yaml".into(),
+        line: 3,
+        object: "NetworkPolicy default/gone".into(),
+        message: "no such thing; skipped".into(),
+    };
+    agent.feed.status.problems.store(vec![refused].into());
+    let faulty = DENY.replace("[Ingress]", "[Sideways]");
+    let content = yaml::read(&faulty);
+    let deltas = content.objects.into_iter().map(|entry| Delta::Upsert(entry.key, entry.object));
+    agent.feed.send(deltas.collect()).await;
+    agent.until("egress is enforced, too", |a| a.report.load().endpoints[0].egress_enforced).await;
+    let policies = ask("default").await.unwrap().policies;
+    assert_eq!(policies.iter().map(|policy| &*policy.name).collect::<Vec<_>>(), ["deny", "gone"]);
+    assert!(policies[0].problems[0].contains("unknown policy type \"Sideways\""), "{policies:?}");
+    assert!(policies[0].nodes[0].revision > first.nodes[0].revision);
+    assert_eq!(policies[1].problems, ["p.yaml:3: no such thing; skipped"]);
+
+    let long = ask(&"x".repeat(2_000)).await.unwrap_err();
+    assert_eq!(long.message(), "namespace has 2000 bytes: at most 1024 are read");
 }

@@ -134,6 +134,11 @@ impl Applied {
         work.outcome
     }
 
+    /// Identities whose table in force is older than the policies, because the new one could not be installed.
+    pub fn behind(&self) -> &BTreeSet<u32> {
+        &self.behind
+    }
+
     /// What the tables were last compiled from; empty before this process has done so.
     pub fn facts(&self) -> &Facts {
         static NONE: Facts = Facts::new();

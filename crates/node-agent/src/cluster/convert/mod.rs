@@ -1,5 +1,6 @@
 //! Kubernetes objects to the agent's own: the only place that knows the wire types.
 
+pub mod edited;
 mod error;
 mod field;
 mod node;
@@ -55,7 +56,13 @@ pub fn object(kind: Kind, value: &Value) -> Converted {
     let mut unknown = Vec::new();
     let mut annotation = None;
     let object = match kind {
-        Kind::NetworkPolicy => return policy::from_value(value),
+        Kind::NetworkPolicy => {
+            let mut converted = policy::from_value(value);
+            if let Some(object) = &mut converted.object {
+                edited::note(object, edited::of(value));
+            }
+            return converted;
+        }
         Kind::Namespace => {
             read(value, &mut unknown).and_then(namespace).map(|o| Object::Namespace(Arc::new(o)))
         }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use fathom_policy::Edited;
 use serde_json::Value;
 
 use super::document::{Document, split};
@@ -43,6 +44,13 @@ impl Content {
         let mut content = Self::default();
         content.keyless(1, "not valid YAML: no UTF-8 text".to_owned());
         content
+    }
+
+    /// Notes the file's own edit in what it says.
+    pub fn note_edit(&mut self, edited: &Edited) {
+        for entry in &mut self.objects {
+            convert::edited::note(&mut entry.object, Some(edited.clone()));
+        }
     }
 
     /// A fault that leaves open which object is meant.

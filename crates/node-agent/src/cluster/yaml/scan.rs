@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use fathom_policy::Edited;
+
 use super::last_good::LastGood;
 use super::read::{Content, read};
 use super::tree::{Fingerprint, walk};
@@ -162,7 +164,8 @@ impl Scanner {
             }
         };
         self.files.insert(path.to_owned(), Known { read_as: Some(found), retry: None });
-        let content = text.as_deref().map_or_else(Content::no_text, read);
+        let mut content = text.as_deref().map_or_else(Content::no_text, read);
+        content.note_edit(&self.edit(path, found));
         if content.broken || !content.faults.is_empty() || !content.strangers.is_empty() {
             self.recalled(path);
         }
@@ -172,6 +175,13 @@ impl Scanner {
         } else {
             self.not_understood(path, text.as_deref().unwrap_or_default());
         }
+    }
+
+    /// Whatever differs from what was known of the file is as old as the file.
+    fn edit(&self, path: &Path, found: Fingerprint) -> Edited {
+        let name = path.strip_prefix(&self.root).unwrap_or(path);
+        let unix_ns = found.modified().map_or(0, fathom_api::time::from_system_time);
+        Edited { by: name.display().to_string().into(), unix_ns }
     }
 
     /// Puts in the copy of a file that has not been taken in yet; whether it has been now.

@@ -423,3 +423,30 @@ async fn a_file_that_was_broken_before_holds_up_no_restart() {
     assert_eq!(team(&after.index, "m").as_deref(), Some("one"), "what counted goes on to count");
     assert_eq!(after.problems().len(), 2);
 }
+
+#[tokio::test]
+async fn a_policy_is_as_old_as_the_file_was_when_it_came_to_differ() {
+    let policy = |name: &str, app: &str| {
+        format!(
+            "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: {name}}}\n\
+             spec: {{podSelector: {{matchLabels: {{app: {app}}}}}}}\n"
+        )
+    };
+    let edit = |index: &Index, name: &str| {
+        index.policies.get("default", name).unwrap().meaning.meta.edited.clone().expect("an edit")
+    };
+    let written = |path: &Path| {
+        fathom_api::time::from_system_time(std::fs::metadata(path).unwrap().modified().unwrap())
+    };
+    let both = policy("web", "web") + &policy("db", "db");
+    let mut running = Running::over(&[("p.yaml", &both)]).await;
+    let first = edit(&running.index, "web");
+    assert_eq!((&*first.by, first.unix_ns), ("p.yaml", written(&running.path("p.yaml"))));
+
+    running.save("p.yaml", &(policy("web", "other") + &policy("db", "db")));
+    let selects = |index: &Index| index.policies.get("default", "web").unwrap().meaning.subject.to_string();
+    running.until("the edit", |index| selects(index) == "app=other").await;
+    assert_eq!(edit(&running.index, "web").unix_ns, written(&running.path("p.yaml")));
+    assert!(edit(&running.index, "web").unix_ns > first.unix_ns);
+    assert_eq!(edit(&running.index, "db"), first, "the save did not touch it");
+}

@@ -34,6 +34,10 @@ impl Fingerprint {
         }
     }
 
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.modified
+    }
+
     /// Whether the file holds nothing: an editor may be about to fill it.
     pub fn is_empty(&self) -> bool {
         self.size == 0

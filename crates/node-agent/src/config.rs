@@ -6,8 +6,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fathom_bpf::abi;
 use fathom_bpf::load::{EventPolicy, L7Mode, LoadConfig, PeerAddress, Sizes, Timeouts};
+use ipnet::IpNet;
 
 use crate::events::l7::{Redaction, header_name};
+use crate::uplinks;
 
 /// Puts Fathom's programs on this node's pods, enforces policy, and serves every decision as a flow.
 #[derive(Clone, Debug, Parser)]
@@ -186,6 +188,20 @@ pub struct Config {
     /// [default: on with --mode cni, off with --mode attach]
     #[arg(long, env = "FATHOM_ROUTES", value_name = "SWITCH")]
     pub routes: Option<Switch>,
+
+    /// Devices that lead off the node, on which services are reachable from outside: names, "auto" (those with
+    /// a default route or the node's address) or "none" [default: auto with --mode cni, none with --mode attach]
+    #[arg(long, env = "FATHOM_DEVICES", value_delimiter = ',', value_name = "NAMES")]
+    pub devices: Vec<String>,
+
+    /// Whether pods leave the cluster under the node's address
+    /// [default: on with --mode cni, off with --mode attach]
+    #[arg(long, env = "FATHOM_MASQUERADE", value_name = "SWITCH")]
+    pub masquerade: Option<Switch>,
+
+    /// Destinations outside the cluster towards which pods keep their own address
+    #[arg(long, env = "FATHOM_MASQUERADE_EXCLUDE", value_delimiter = ',', value_name = "CIDRS")]
+    pub masquerade_exclude: Vec<IpNet>,
 
     #[command(flatten)]
     pub sizes: MapSizes,
@@ -382,6 +398,22 @@ impl Config {
         }
     }
 
+    /// Which devices lead off the node, and whose packets leave there under the node's address.
+    pub fn uplinks(&self) -> uplinks::Settings {
+        let ours = self.wiring == Wiring::Cni;
+        let names: Vec<&str> = self.devices.iter().map(String::as_str).collect();
+        uplinks::Settings {
+            devices: match names[..] {
+                ["auto"] => None,
+                [] if ours => None,
+                [] | ["none"] => Some(Vec::new()),
+                _ => Some(self.devices.clone()),
+            },
+            masquerade: self.masquerade.map_or(ours, |switch| switch == Switch::On),
+            exclude: self.masquerade_exclude.clone(),
+        }
+    }
+
     /// Where objects come from.
     pub fn source(&self, in_a_pod: bool) -> ObjectSource {
         match (&self.objects, &self.kubeconfig) {
@@ -516,6 +548,20 @@ mod tests {
         assert_eq!(of(&["--mode", "attach"]), (false, true));
         assert_eq!(of(&["--mode", "attach", "--routes", "on"]), (true, true));
         assert_eq!(of(&["--routes", "off"]), (false, false));
+    }
+
+    #[test]
+    fn devices_that_lead_off_the_node_are_ours_to_find_where_its_wiring_is() {
+        let of = |arguments: &[&str]| parse(arguments).unwrap().run.uplinks();
+        assert_eq!((of(&[]).devices, of(&[]).masquerade), (None, true));
+        let attach = of(&["--mode", "attach"]);
+        assert_eq!((attach.devices, attach.masquerade), (Some(vec![]), false));
+        assert_eq!(of(&["--mode", "attach", "--devices", "auto"]).devices, None);
+        assert_eq!(of(&["--devices", "none"]).devices, Some(vec![]));
+        assert_eq!(of(&["--devices", "eth0,eth1"]).devices, Some(vec!["eth0".into(), "eth1".into()]));
+        let exclude = of(&["--masquerade", "off", "--masquerade-exclude", "10.0.0.0/8,fd00::/8"]);
+        assert_eq!((exclude.masquerade, exclude.exclude.len()), (false, 2));
+        assert!(parse(&["--masquerade-exclude", "10.0.0.0"]).is_err());
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! | `objects`: the source of objects | runtime | told to stop |
 //! | `fathom-control`: the reconciler, the only writer of tables | a thread of its own, since map writes block | told to stop |
 //! | `routes`: routes to other nodes | runtime | told to stop |
+//! | `uplinks`: devices that lead off the node, and who keeps its address there | runtime | told to stop |
+//! | `health ports`: what load balancers ask of services | runtime | told to stop |
 //! | `attach`: pods that another plugin wires (`--mode attach`) | runtime | told to stop |
 //! | `notes`: pods that went while the agent was away | runtime | told to stop |
 //! | `fathom-reader`: drains the rings | a thread of its own, with the lowest latency there is | after the last drain |
@@ -64,9 +66,11 @@ use crate::datapath::records::{KernelAccounts, Rings};
 use crate::datapath::{Datapath as _, Kernel};
 use crate::events::StoreSize;
 use crate::events::reader::Reader;
+use crate::health_ports;
 use crate::pipeline::{Pipeline, PipelineConfig};
 use crate::policies::PoliciesService;
 use crate::tasks::{Tasks, unasked};
+use crate::uplinks::{self, Surroundings};
 
 /// Open calls have this long to end after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -232,7 +236,9 @@ impl Agent {
 
         let (route_list, wanted_routes) = watch::channel(None);
         let (pod_list, wanted_pods) = watch::channel(None);
-        let reconciler = self.reconciler(snapshot, report.clone(), route_list, pod_list)?;
+        let (inside, surroundings) = watch::channel(None);
+        let (health, health_ports) = watch::channel(health_ports::Ports::new());
+        let reconciler = self.reconciler(snapshot, report.clone(), route_list, pod_list, inside, health)?;
         let reconciler = reconciler.answering(questions);
         ControlMetrics::register(
             &self.pipeline.registry(),
@@ -249,6 +255,10 @@ impl Agent {
         if self.config.keeps_routes() {
             tasks.spawn_sure("routes", routes::keep(wanted_routes, self.stop.clone()));
         }
+        let uplinks =
+            uplinks::keep(self.loaded.clone(), self.config.uplinks(), surroundings, self.stop.clone());
+        tasks.spawn_sure("uplinks", uplinks);
+        tasks.spawn_sure("health ports", health_ports::keep(health_ports, self.stop.clone()));
         if self.config.wiring == Wiring::Attach {
             let places = Places { proc: self.config.proc.clone(), netns_dir: self.config.netns_dir.clone() };
             let keep = attach::keep(places, self.attachments.clone(), wanted_pods, self.stop.clone());
@@ -322,6 +332,8 @@ impl Agent {
         report: Arc<ArcSwap<Report>>,
         routes: watch::Sender<Option<routes::Routes>>,
         pods: watch::Sender<Option<Vec<WantedPod>>>,
+        surroundings: watch::Sender<Option<Surroundings>>,
+        health: watch::Sender<health_ports::Ports>,
     ) -> anyhow::Result<Reconciler> {
         let config = &self.config;
         let filter = LabelFilter::with_user_rules(&config.labels).context("--labels")?;
@@ -329,6 +341,7 @@ impl Agent {
             name: self.node_name.as_str().into(),
             cluster: config.cluster_name.as_str().into(),
             l7: config.l7 != L7::Off,
+            host_ports: config.wiring == Wiring::Cni,
         };
         let kernel = Kernel::new(self.loaded.clone());
         let contents = kernel.contents().context("read the tables an earlier agent left")?;
@@ -351,6 +364,8 @@ impl Agent {
             outputs: Outputs {
                 pods,
                 routes,
+                surroundings,
+                health,
                 peers: self.pipeline.peers(),
                 events: self.pipeline.agent_events(),
                 readiness: self.pipeline.readiness(),

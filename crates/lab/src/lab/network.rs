@@ -68,7 +68,9 @@ impl Lab {
         ];
         match place {
             Place::Internet => {
-                lines.extend(to_pods(spec, None));
+                if !spec.isolated {
+                    lines.extend(to_pods(spec, None));
+                }
                 for address in spec.internet.iter().flat_map(|host| &host.addresses) {
                     let nodad = if address.is_ipv6() { " nodad" } else { "" };
                     lines.push(format!("addr add {} dev lo{nodad}", full(*address)));

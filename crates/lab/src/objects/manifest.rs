@@ -39,6 +39,9 @@ pub fn pod(spec: &PodSpec, uid: &str, addresses: &[IpAddr], host: IpAddr) -> Val
             if let Some(name) = &p.name {
                 port["name"] = json!(name);
             }
+            if let Some(host_port) = p.host_port {
+                port["hostPort"] = json!(host_port);
+            }
             port
         })
         .collect();
@@ -84,7 +87,7 @@ fn template_hash(deployment: &str) -> String {
     format!("{hash:016x}")[..10].to_owned()
 }
 
-/// A ClusterIP Service.
+/// A Service: of type NodePort once one of its ports has one, LoadBalancer with a health check port.
 pub fn service(spec: &ServiceSpec, cluster_ips: &[IpAddr]) -> Value {
     let ports: Vec<Value> = spec
         .ports
@@ -95,13 +98,23 @@ pub fn service(spec: &ServiceSpec, cluster_ips: &[IpAddr]) -> Value {
             if let Some(name) = &p.name {
                 port["name"] = json!(name);
             }
+            if let Some(node_port) = p.node_port {
+                port["nodePort"] = json!(node_port);
+            }
             port
         })
         .collect();
     let families: Vec<&str> =
         cluster_ips.iter().map(|ip| if ip.is_ipv4() { "IPv4" } else { "IPv6" }).collect();
+    let kind = if spec.health_check_port.is_some() {
+        "LoadBalancer"
+    } else if spec.ports.iter().any(|port| port.node_port.is_some()) {
+        "NodePort"
+    } else {
+        "ClusterIP"
+    };
     let mut body = json!({
-        "type": "ClusterIP",
+        "type": kind,
         "clusterIP": cluster_ips.first(),
         "clusterIPs": cluster_ips,
         "ipFamilies": families,
@@ -111,6 +124,18 @@ pub fn service(spec: &ServiceSpec, cluster_ips: &[IpAddr]) -> Value {
     if let Some(seconds) = spec.affinity_seconds {
         body["sessionAffinity"] = json!("ClientIP");
         body["sessionAffinityConfig"] = json!({ "clientIP": { "timeoutSeconds": seconds } });
+    }
+    if !spec.external_ips.is_empty() {
+        body["externalIPs"] = json!(spec.external_ips);
+    }
+    if spec.external_local {
+        body["externalTrafficPolicy"] = json!("Local");
+    }
+    if spec.internal_local {
+        body["internalTrafficPolicy"] = json!("Local");
+    }
+    if let Some(port) = spec.health_check_port {
+        body["healthCheckNodePort"] = json!(port);
     }
     json!({
         "apiVersion": "v1",

@@ -22,6 +22,7 @@ impl Spec {
             services: Vec::new(),
             policies: Vec::new(),
             internet: Vec::new(),
+            isolated: false,
             relay: false,
             agent_args: Vec::new(),
         }
@@ -79,6 +80,13 @@ impl Spec {
         self
     }
 
+    /// Without routes from outside to pods.
+    #[must_use]
+    pub fn isolated(mut self) -> Self {
+        self.isolated = true;
+        self
+    }
+
     /// One more argument for every agent.
     #[must_use]
     pub fn agent_arg(mut self, argument: &str) -> Self {
@@ -115,7 +123,14 @@ impl PodSpec {
 
     #[must_use]
     pub fn port(mut self, name: &str, port: u16, protocol: Protocol) -> Self {
-        self.ports.push(PortSpec { name: Some(name.to_owned()), port, protocol });
+        self.ports.push(PortSpec { name: Some(name.to_owned()), port, protocol, host_port: None });
+        self
+    }
+
+    /// A port of the node that leads to the pod's.
+    #[must_use]
+    pub fn host_port(mut self, host_port: u16, port: u16, protocol: Protocol) -> Self {
+        self.ports.push(PortSpec { name: None, port, protocol, host_port: Some(host_port) });
         self
     }
 
@@ -137,12 +152,35 @@ impl ServiceSpec {
             ports: Vec::new(),
             cluster_ips: Vec::new(),
             affinity_seconds: None,
+            external_ips: Vec::new(),
+            external_local: false,
+            internal_local: false,
+            health_check_port: None,
         }
+    }
+
+    /// A port of every node that leads to `target_port` of the pods, and to the service's port of that number.
+    #[must_use]
+    pub fn node_port(mut self, name: &str, node_port: u16, target_port: u16, protocol: Protocol) -> Self {
+        self = self.port(name, node_port, target_port, protocol);
+        if let Some(port) = self.ports.last_mut() {
+            port.node_port = Some(node_port);
+        }
+        self
+    }
+
+    /// Clients outside reach only backends on the node they come to; load balancers ask at this port.
+    #[must_use]
+    pub fn external_local(mut self, health_check_port: u16) -> Self {
+        self.external_local = true;
+        self.health_check_port = Some(health_check_port);
+        self
     }
 
     #[must_use]
     pub fn port(mut self, name: &str, port: u16, target_port: u16, protocol: Protocol) -> Self {
-        self.ports.push(ServicePortSpec { name: Some(name.to_owned()), port, target_port, protocol });
+        let name = Some(name.to_owned());
+        self.ports.push(ServicePortSpec { name, port, target_port, protocol, node_port: None });
         self
     }
 }

@@ -34,6 +34,9 @@ pub struct Spec {
     /// Addresses and processes outside the cluster.
     #[serde(default)]
     pub internet: Vec<HostSpec>,
+    /// Hosts outside have no routes to pods: these can ask only where their node lends them its address.
+    #[serde(default)]
+    pub isolated: bool,
     /// Whether a relay runs.
     #[serde(default)]
     pub relay: bool,
@@ -110,6 +113,9 @@ pub struct PortSpec {
     pub port: u16,
     #[serde(default)]
     pub protocol: Protocol,
+    /// The port of its node that leads to it.
+    #[serde(default)]
+    pub host_port: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,6 +150,18 @@ pub struct ServiceSpec {
     /// Seconds a client stays with its backend.
     #[serde(default)]
     pub affinity_seconds: Option<u32>,
+    /// Addresses outside the cluster that lead to it as well.
+    #[serde(default, rename = "externalIPs")]
+    pub external_ips: Vec<IpAddr>,
+    /// `externalTrafficPolicy: Local`.
+    #[serde(default)]
+    pub external_local: bool,
+    /// `internalTrafficPolicy: Local`.
+    #[serde(default)]
+    pub internal_local: bool,
+    /// Where a load balancer asks for backends on a node.
+    #[serde(default)]
+    pub health_check_port: Option<u16>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +173,9 @@ pub struct ServicePortSpec {
     pub target_port: u16,
     #[serde(default)]
     pub protocol: Protocol,
+    /// The port of every node that leads to it.
+    #[serde(default)]
+    pub node_port: Option<u16>,
 }
 
 /// A host outside the cluster: all of them share the internet's network namespace.

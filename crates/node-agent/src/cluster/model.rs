@@ -148,6 +148,16 @@ pub struct NamedPort {
     pub protocol: Protocol,
 }
 
+/// A port of the node that leads to a container's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    /// The node's address; `None` = any.
+    pub ip: Option<IpAddr>,
+    pub number: NonZeroU16,
+    pub port: NonZeroU16,
+    pub protocol: Protocol,
+}
+
 /// What runs a pod: ("chat-relay", "Deployment").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workload {
@@ -173,6 +183,7 @@ pub struct Pod {
     /// `status.podIPs`; empty once it is finished.
     pub ips: Vec<IpAddr>,
     pub ports: Vec<NamedPort>,
+    pub host_ports: Vec<HostPort>,
     pub workload: Option<Workload>,
     /// Its application messages are not looked at.
     pub l7_off: bool,
@@ -191,6 +202,13 @@ pub struct Service {
     pub affinity_seconds: Option<u32>,
     /// `internalTrafficPolicy: Local`: only backends on the client's node.
     pub local_only: bool,
+    /// Addresses at which clients outside reach it besides node ports: `externalIPs`, and those of its load
+    /// balancer that leave it to nodes to take them.
+    pub external_ips: Vec<IpAddr>,
+    /// `externalTrafficPolicy: Local`: clients outside reach only backends on the node they come to.
+    pub external_local: bool,
+    /// Where load balancers ask whether this node has a backend.
+    pub health_check_port: Option<NonZeroU16>,
     /// Which endpoints are meant for whom; counts where nobody writes hints.
     pub distribution: Option<TrafficDistribution>,
     pub publish_not_ready: bool,
@@ -212,6 +230,8 @@ pub struct ServicePort {
     pub port: NonZeroU16,
     pub protocol: Protocol,
     pub target: TargetPort,
+    /// The port of every node at which it is reached.
+    pub node_port: Option<NonZeroU16>,
 }
 
 /// Where a service port leads inside the pod.

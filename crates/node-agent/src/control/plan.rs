@@ -17,11 +17,11 @@ use fathom_identity::{
 };
 use fathom_policy::{NamedPort, PodFacts, asked_labels, required_prefixes};
 
-use super::services::{Frontend, FrontendKey, frontends};
+use super::services::{Frontend, FrontendKey, Health, OwnNode, frontends};
 use super::transition::{Applied, Facts, Wanted, WantedEndpoint};
 use crate::cluster::index::Index;
 use crate::cluster::model::{Namespace, NetworkPolicy, Pod};
-use crate::datapath::{Contents, EndpointEntry, Scope, ServiceSpec};
+use crate::datapath::{Contents, EndpointEntry, ServiceSpec};
 
 /// How long an identity outlives its last pod: events and packets on their way still have a name.
 pub const IDENTITY_GRACE: Duration = Duration::from_secs(30);
@@ -54,6 +54,8 @@ pub struct ThisNode {
     pub cluster: Arc<str>,
     /// Application messages are looked at, but those of pods that opted out.
     pub l7: bool,
+    /// Ports of the node that lead to pods are ours to keep.
+    pub host_ports: bool,
 }
 
 /// What one computation yields.
@@ -61,6 +63,8 @@ pub struct ThisNode {
 pub struct Plan {
     pub wanted: Wanted,
     pub frontends: BTreeMap<FrontendKey, (u32, Frontend)>,
+    /// What load balancers are told, by port.
+    pub health: BTreeMap<u16, Health>,
     /// What could not be planned, in words.
     pub problems: Vec<String>,
     /// Pods that wait for the cluster's answer which identity they have.
@@ -105,7 +109,7 @@ impl<R: Registry> Planner<R> {
         let mut cidrs = CidrIdentities::new();
         cidrs.restore(contents.prefixes.iter().map(|(prefix, number)| (*prefix, *number)));
         let service_ids: BTreeMap<FrontendKey, u32> =
-            contents.services.values().map(|spec| ((spec.address, spec.port, spec.proto), spec.id)).collect();
+            contents.services.values().map(|spec| (key_of(spec), spec.id)).collect();
         Planner {
             node,
             filter,
@@ -174,7 +178,7 @@ impl<R: Registry> Planner<R> {
         plan.wanted.facts = self.facts(applied, labels_of);
         self.tell_what_is_in_use(locals);
         plan.wanted.endpoints = locals.iter().map(|local| (local.ifindex, self.endpoint(local))).collect();
-        self.services(index, &mut plan);
+        self.services(index, locals, host_addresses, &mut plan);
         plan
     }
 
@@ -418,23 +422,37 @@ impl<R: Registry> Planner<R> {
         }
     }
 
-    fn services(&mut self, index: &Index, plan: &mut Plan) {
-        let frontends = frontends(index, &self.node.name);
-        for (key, frontend) in frontends {
+    fn services(
+        &mut self,
+        index: &Index,
+        locals: &[LocalPod],
+        host_addresses: &BTreeSet<IpAddr>,
+        plan: &mut Plan,
+    ) {
+        let pods = if self.node.host_ports { locals } else { &[] };
+        let node = OwnNode { name: &self.node.name, addresses: host_addresses, pods };
+        let frontends = frontends(index, node);
+        plan.health = frontends.health;
+        for (key, frontend) in frontends.by_key {
             let last = &mut self.last_service_id;
             let id = *self.service_ids.entry(key).or_insert_with(|| {
                 *last = last.checked_add(1).unwrap_or(1);
                 *last
             });
-            let (address, port, proto) = key;
+            let (address, port, proto, scope) = key;
             let backends = frontend.backends.iter().copied().collect();
-            let affinity = frontend.affinity;
-            let scope = Scope::Inside;
-            let spec = ServiceSpec { id, address, port, proto, scope, local: false, backends, affinity };
+            let (affinity, local) = (frontend.affinity, frontend.local);
+            let spec = ServiceSpec { id, address, port, proto, scope, local, backends, affinity };
             plan.wanted.services.insert(id, spec);
-            plan.frontends.insert(key, (id, frontend));
+            if frontend.service {
+                plan.frontends.insert(key, (id, frontend));
+            }
         }
     }
+}
+
+fn key_of(spec: &ServiceSpec) -> FrontendKey {
+    (spec.address, spec.port, spec.proto, spec.scope)
 }
 
 /// Every identity in the tables with its addresses.

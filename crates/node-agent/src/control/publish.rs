@@ -143,7 +143,7 @@ impl Publisher {
     pub fn publish(&mut self, rules: &RuleRegistry) {
         self.revision += 1;
         self.take_rules(rules);
-        let services = self.services.iter().map(|(key, info)| (*key, info.clone()));
+        let services = self.services.iter().map(|(key, info)| ((key.0, key.1, key.2), info.clone()));
         let by_id = self.services.iter().map(|(key, info)| (info.id, (info.clone(), key.0)));
         self.snapshot.store(Arc::new(Snapshot {
             revision: self.revision,

@@ -30,8 +30,10 @@ use crate::cluster::source::Delta;
 use crate::cni::attachments::{Attachment, Attachments, EndpointState, LastKnownRecord};
 use crate::datapath::Datapath;
 use crate::events::agent_events::AgentEvents;
+use crate::health_ports;
 use crate::http::Readiness;
 use crate::observer::peer::Peer;
+use crate::uplinks::{self, Surroundings};
 
 /// Time a change waits for the rest of its burst.
 const COALESCE: Duration = Duration::from_millis(3);
@@ -47,6 +49,9 @@ pub struct Outputs {
     /// The pods of this node, for whoever looks for those that another plugin wired.
     pub pods: watch::Sender<Option<Vec<WantedPod>>>,
     pub routes: watch::Sender<Option<Routes>>,
+    /// Who is inside the cluster, for the devices that lead off the node.
+    pub surroundings: watch::Sender<Option<Surroundings>>,
+    pub health: watch::Sender<health_ports::Ports>,
     pub peers: watch::Sender<Vec<Peer>>,
     pub events: AgentEvents,
     pub readiness: Readiness,
@@ -330,6 +335,17 @@ impl Reconciler {
             let wanted = Some(routes::wanted(&self.index, &self.peers.node));
             let changed = *current != wanted;
             *current = wanted;
+            changed
+        });
+        self.outputs.surroundings.send_if_modified(|current| {
+            let wanted = Some(uplinks::surroundings(&self.index, &self.peers.node));
+            let changed = *current != wanted;
+            *current = wanted;
+            changed
+        });
+        self.outputs.health.send_if_modified(|current| {
+            let changed = *current != plan.health;
+            current.clone_from(&plan.health);
             changed
         });
         self.outputs.peers.send_if_modified(|current| {

@@ -99,7 +99,7 @@ impl Agent {
         let attachments = Arc::new(Attachments::open(dir, Duration::from_secs(30)).unwrap());
         let registry = DirectoryRegistry::open(&dir.join("identities")).unwrap();
         let registry = Arc::new(AgentRegistry::Directory(registry));
-        let node = ThisNode { name: "n1".into(), cluster: "lab".into(), l7: true };
+        let node = ThisNode { name: "n1".into(), cluster: "lab".into(), l7: true, host_ports: true };
         let contents = datapath.contents().unwrap();
         let snapshot = Arc::new(ArcSwap::default());
         let report = Arc::new(ArcSwap::default());
@@ -115,6 +115,8 @@ impl Agent {
             publisher: Publisher::new(node, Arc::clone(&snapshot)),
             outputs: Outputs {
                 pods: watch::Sender::new(None),
+                surroundings: watch::Sender::new(None),
+                health: watch::Sender::default(),
                 routes: routes_tx,
                 peers: peers_tx,
                 events: events.clone(),

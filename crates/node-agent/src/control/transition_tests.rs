@@ -80,6 +80,7 @@ impl Cluster {
                 finished: false,
                 ready: true,
                 ips: vec![ip_of(i)],
+                host_ports: vec![],
                 ports: vec![port],
                 workload: None,
                 l7_off: false,
@@ -122,7 +123,7 @@ struct Agent {
 impl Agent {
     fn over(datapath: Fake, registry: Arc<MemoryRegistry>) -> Self {
         let contents = datapath.contents().unwrap();
-        let node = ThisNode { name: "n".into(), cluster: "c".into(), l7: true };
+        let node = ThisNode { name: "n".into(), cluster: "c".into(), l7: true, host_ports: true };
         let filter = LabelFilter::with_user_rules("!tier").unwrap();
         Agent {
             planner: Planner::new(node, filter, registry, &contents),

@@ -12,7 +12,7 @@ use fathom_node_agent::cluster::index::Index;
 use fathom_node_agent::cluster::model::Object;
 use fathom_node_agent::cluster::source::Delta;
 use fathom_node_agent::cluster::yaml::{self, Content};
-use fathom_node_agent::control::services::frontends;
+use fathom_node_agent::control::services::{OwnNode, frontends};
 use fathom_policy::{Compiler, Rule, RuleRegistry, World, required_prefixes};
 use mutate::Random;
 
@@ -148,5 +148,6 @@ fn tables(content: Content) {
     let world = World::new([(300, pod)], numbered);
     let mut rules = RuleRegistry::default();
     Compiler::new(policies, &world).compile(300, &mut rules).expect("the identity is known");
-    frontends(&index, "n1");
+    let addresses = ["192.168.0.1".parse().unwrap()].into();
+    frontends(&index, OwnNode { name: "n1", addresses: &addresses, pods: &[] });
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{ConvertError, field};
-use crate::cluster::model::{NamedPort, Pod, Workload};
+use crate::cluster::model::{HostPort, NamedPort, Pod, Workload};
 
 /// Label a Deployment puts on the pods of each of its ReplicaSets.
 const TEMPLATE_HASH: &str = "pod-template-hash";
@@ -31,7 +31,7 @@ pub fn pod(object: core::Pod) -> Result<Pod, ConvertError> {
     let ready = status.conditions.as_ref().is_none_or(|conditions| {
         conditions.iter().find(|c| c.type_ == "Ready").is_none_or(|c| c.status == "True")
     });
-    let ports = ports(&spec)?;
+    let (ports, host_ports) = ports(&spec)?;
     Ok(Pod {
         workload: workload(&metadata),
         l7_off: l7_off(&metadata).unwrap_or(false),
@@ -46,6 +46,7 @@ pub fn pod(object: core::Pod) -> Result<Pod, ConvertError> {
         ready: ready && !finished,
         ips,
         ports,
+        host_ports,
     })
 }
 
@@ -87,11 +88,11 @@ fn addresses(status: &core::PodStatus) -> Result<Vec<IpAddr>, ConvertError> {
 
 /// Ports of what runs as long as the pod does: containers, and init containers that always restart
 /// (native sidecars). Those of other init containers are gone before anybody connects.
-fn ports(spec: &core::PodSpec) -> Result<Vec<NamedPort>, ConvertError> {
+fn ports(spec: &core::PodSpec) -> Result<(Vec<NamedPort>, Vec<HostPort>), ConvertError> {
     let init = spec.init_containers.iter().flatten().enumerate();
     let sidecars = init.filter(|(_, container)| container.restart_policy.as_deref() == Some("Always"));
     let containers = spec.containers.iter().enumerate().map(|(at, container)| ("containers", at, container));
-    let mut named = Vec::new();
+    let (mut named, mut of_host) = (Vec::new(), Vec::new());
     for (list, c, container) in
         containers.chain(sidecars.map(|(at, sidecar)| ("initContainers", at, sidecar)))
     {
@@ -102,10 +103,19 @@ fn ports(spec: &core::PodSpec) -> Result<Vec<NamedPort>, ConvertError> {
             if let Some(name) = &port.name {
                 named.push(NamedPort { name: name.clone(), port: number, protocol });
             }
+            if let Some(host_port @ 1..) = port.host_port {
+                let ip = match port.host_ip.as_deref() {
+                    None | Some("") => None,
+                    Some(ip) => Some(field::address(at("hostIP"), ip)?).filter(|ip| !ip.is_unspecified()),
+                };
+                let host_port = field::port(at("hostPort"), host_port)?;
+                of_host.push(HostPort { ip, number: host_port, port: number, protocol });
+            }
         }
     }
     named.sort();
-    Ok(named)
+    of_host.sort();
+    Ok((named, of_host))
 }
 
 /// The controller's name and kind. A ReplicaSet that a Deployment made carries the template hash at

@@ -30,6 +30,27 @@ pub fn service(object: core::Service) -> Result<Service, ConvertError> {
             cluster_ips.push(ip);
         }
     }
+    let mut external_ips = Vec::new();
+    for (i, ip) in spec.external_ips.iter().flatten().enumerate() {
+        external_ips.push(field::address(format!("spec.externalIPs[{i}]"), ip)?);
+    }
+    let ingress = object.status.unwrap_or_default().load_balancer.unwrap_or_default().ingress;
+    let ingress = ingress.unwrap_or_default().into_iter().enumerate();
+    // Of ipMode Proxy: who asks there comes back by a node port.
+    let taken = ingress.filter(|(_, at)| at.ip_mode.as_deref() != Some("Proxy"));
+    for (i, at) in taken.filter(|_| spec.type_.as_deref() == Some("LoadBalancer")) {
+        if let Some(ip) = at.ip.as_deref().filter(|ip| !ip.is_empty()) {
+            let ip = field::address(format!("status.loadBalancer.ingress[{i}].ip"), ip)?;
+            if !external_ips.contains(&ip) {
+                external_ips.push(ip);
+            }
+        }
+    }
+    let external_local = spec.external_traffic_policy.as_deref() == Some("Local");
+    let health_check_port = match spec.health_check_node_port {
+        Some(port @ 1..) if external_local => Some(field::port("spec.healthCheckNodePort", port)?),
+        _ => None,
+    };
     let affinity_seconds = match spec.session_affinity.as_deref() {
         Some("ClientIP") => {
             let config = spec.session_affinity_config.unwrap_or_default().client_ip.unwrap_or_default();
@@ -46,6 +67,9 @@ pub fn service(object: core::Service) -> Result<Service, ConvertError> {
         selector: spec.selector.unwrap_or_default(),
         affinity_seconds,
         local_only: spec.internal_traffic_policy.as_deref() == Some("Local"),
+        external_ips: if external_name { Vec::new() } else { external_ips },
+        external_local,
+        health_check_port,
         distribution: distribution(spec.traffic_distribution.as_deref()),
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
     })
@@ -87,6 +111,10 @@ fn service_port(i: usize, port: core::ServicePort) -> Result<ServicePort, Conver
         port: number,
         protocol: field::protocol(at("protocol"), port.protocol.as_deref())?,
         target,
+        node_port: match port.node_port {
+            None | Some(0) => None,
+            Some(number) => Some(field::port(at("nodePort"), number)?),
+        },
     })
 }
 
@@ -186,6 +214,35 @@ mod tests {
         );
         assert!(target(json!({ "port": 80, "targetPort": 99999 })).is_err());
         assert!(target(json!({ "port": 80, "protocol": "QUIC" })).is_err());
+    }
+
+    #[test]
+    fn what_clients_outside_need_is_read() {
+        let object = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": "s" },
+            "spec": {
+                "type": "LoadBalancer", "clusterIP": "10.96.0.10", "externalTrafficPolicy": "Local",
+                "healthCheckNodePort": 31000, "externalIPs": ["203.0.113.1"],
+                "ports": [{ "port": 80, "nodePort": 30080 }, { "port": 81, "nodePort": 0 }],
+            },
+            "status": { "loadBalancer": { "ingress": [
+                { "ip": "203.0.113.2" }, { "ip": "203.0.113.3", "ipMode": "Proxy" }, { "hostname": "lb.example.org" },
+            ] } },
+        });
+        let service = service(serde_json::from_value(object.clone()).unwrap()).unwrap();
+        let texts: Vec<String> = service.external_ips.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["203.0.113.1", "203.0.113.2"]);
+        assert!(service.external_local);
+        assert_eq!(service.health_check_port.map(u16::from), Some(31000));
+        let node_ports: Vec<_> = service.ports.iter().map(|port| port.node_port.map(u16::from)).collect();
+        assert_eq!(node_ports, [Some(30080), None]);
+
+        let mut cluster_ip = object;
+        cluster_ip["spec"]["type"] = json!("ClusterIP");
+        cluster_ip["spec"]["externalTrafficPolicy"] = json!("Cluster");
+        let service = super::service(serde_json::from_value(cluster_ip).unwrap()).unwrap();
+        assert_eq!(service.external_ips.len(), 1, "a load balancer's addresses are those of its type");
+        assert_eq!((service.external_local, service.health_check_port), (false, None));
     }
 
     #[test]

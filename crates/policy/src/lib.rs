@@ -8,7 +8,8 @@
 //! 2. [`World`] is who there is: identities with labels and named ports, and CIDR identities.
 //! 3. [`Compiler::compile`] makes the [`Table`] of one local identity: the kernel's keys and
 //!    entries, each with a rule id that [`RuleRegistry::resolve`] leads back to policy and rule.
-//! 4. [`lookup`] decides in the same numbered order as the kernel's `policy.h`.
+//! 4. [`lookup`] decides in the same numbered order as the kernel's `policy.h`; [`steps`] shows how.
+//! 5. [`explain`] says which rules match a packet, and by what the others miss it.
 //!
 //! [`oracle`] says the same thing the slow way, for tests.
 #![forbid(unsafe_code)]
@@ -16,6 +17,7 @@
 mod audit;
 pub mod cilium;
 mod compile;
+mod explain;
 mod lookup;
 pub mod oracle;
 mod parse;
@@ -24,6 +26,7 @@ mod ports;
 mod problem;
 mod rules;
 mod select;
+mod selections;
 mod selector;
 pub mod spec;
 mod table;
@@ -34,7 +37,8 @@ mod world;
 
 pub use audit::{Notice, audit};
 pub use compile::{Compiler, compile};
-pub use lookup::{Decision, Level, MatchType, Probe, Verdict, lookup};
+pub use explain::{Explanation, Miss, Missed, explain};
+pub use lookup::{Decision, Level, MatchType, Probe, Step, Verdict, lookup, steps};
 pub use policy::{
     Edited, IpBlock, Namespaces, Peer, Peers, Policy, PolicyMeta, PortMatch, Ports, Protocol, Rule,
 };
@@ -42,6 +46,8 @@ pub use policy::{asked_labels, required_prefixes};
 pub use ports::port_prefixes;
 pub use problem::{Effect, Fault, Problem};
 pub use rules::{RuleRef, RuleRegistry, RuleSet};
+pub use selections::{Selection, selections};
 pub use selector::{Requirement, Selector};
 pub use table::{ANY_IDENTITY, Action, Direction, DirectionState, Entry, PolicyKey, Table};
+pub use text::{NoSelector, rule as rule_text};
 pub use world::{NamedPort, PodFacts, World};

@@ -1,18 +1,17 @@
-//! The decision, in the same order as the kernel takes it.
-//!
-//! Before the list: this node's host always reaches its pods (ingress), and a direction that no policy
-//! selects is open. Then, numbered as in the kernel's `policy.h`:
+//! The decision, in the same order as the kernel takes it; numbered as in its `policy.h`:
 //!
 //! ```text
-//! 1  a key that denies, at whatever level, beats every key that allows
-//! 2  remote identity, protocol and port, the longest port prefix first
-//! 3  remote identity and protocol
-//! 4  remote identity
-//! 5  any identity, protocol and port, the longest port prefix first
-//! 6  any identity and protocol
-//! 7  any identity
-//! 8  the remote's CIDR identity, as in 2 to 4
-//! 9  none of them: the direction's default deny
+//!  1  this node's host, ingress: it always reaches its pods
+//!  2  the direction is not enforced: no policy selects the pod
+//!  3  a key that denies, at whatever level below, beats every key that allows
+//!  4  remote identity, protocol and port, the longest port prefix first
+//!  5  remote identity and protocol
+//!  6  remote identity
+//!  7  any identity, protocol and port, the longest port prefix first
+//!  8  any identity and protocol
+//!  9  any identity
+//! 10 to 12  the remote's CIDR identity, as in 4 to 6
+//! 13  none of them: the direction's default deny
 //! ```
 //!
 //! The identity is what the exact ipcache says of the remote address, else what its longest prefix says;
@@ -68,18 +67,21 @@ pub enum MatchType {
 }
 
 impl Level {
-    /// Number in the list of steps; 0 for what comes before it.
+    /// Number in the list of steps. A denial is step 3, found at one of the levels.
     pub fn number(self) -> u8 {
         match self {
-            Self::LocalHost | Self::NotEnforced => 0,
-            Self::IdentityPort => 2,
-            Self::IdentityProto => 3,
-            Self::Identity => 4,
-            Self::AnyPort => 5,
-            Self::AnyProto => 6,
-            Self::Any => 7,
-            Self::CidrPort | Self::CidrProto | Self::Cidr => 8,
-            Self::DefaultDeny => 9,
+            Self::LocalHost => 1,
+            Self::NotEnforced => 2,
+            Self::IdentityPort => 4,
+            Self::IdentityProto => 5,
+            Self::Identity => 6,
+            Self::AnyPort => 7,
+            Self::AnyProto => 8,
+            Self::Any => 9,
+            Self::CidrPort => 10,
+            Self::CidrProto => 11,
+            Self::Cidr => 12,
+            Self::DefaultDeny => 13,
         }
     }
 
@@ -150,10 +152,15 @@ fn matching<'a>(
     probe: &'a Probe,
     plen_mask: u32,
 ) -> impl Iterator<Item = (Level, Entry)> + 'a {
+    keys(probe, plen_mask).filter_map(|(level, key)| Some((level, *table.entries.get(&key)?)))
+}
+
+/// Every key that is looked for, most specific first.
+fn keys(probe: &Probe, plen_mask: u32) -> impl Iterator<Item = (Level, PolicyKey)> + '_ {
     let exact = [Level::IdentityPort, Level::IdentityProto, Level::Identity];
     let any = [Level::AnyPort, Level::AnyProto, Level::Any];
     let cidr = [Level::CidrPort, Level::CidrProto, Level::Cidr];
-    // Identity 0 is "unknown" and must not be taken for the wildcard's number at steps 2 to 4.
+    // Identity 0 is "unknown" and must not be taken for the wildcard's number at steps 4 to 6.
     let exact = (probe.remote != ANY_IDENTITY).then_some((probe.remote, exact));
     let cidr = probe.cidr.filter(|number| *number != ANY_IDENTITY).map(|number| (number, cidr));
     exact.into_iter().chain([(ANY_IDENTITY, any)]).chain(cidr).flat_map(move |(identity, levels)| {
@@ -171,8 +178,52 @@ fn matching<'a>(
         ports
             .map(move |key| (levels[0], key))
             .chain([(levels[1], key(probe.proto, 0, 0)), (levels[2], key(0, 0, 0))])
-            .filter_map(|(level, key)| Some((level, *table.entries.get(&key)?)))
     })
+}
+
+/// One thing that is looked at on the way to a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Whether the remote is this node's host, on ingress.
+    LocalHost(bool),
+    /// Whether the direction is enforced.
+    Enforced(bool),
+    /// A key, and the entry that was found there.
+    Key { level: Level, key: PolicyKey, entry: Option<Entry> },
+    /// Nothing matched: the default deny, with its rule id.
+    DefaultDeny(u32),
+}
+
+/// What is looked at for a packet, up to where the kernel stops: at a denial, and at the first key that allows
+/// unless some key of the direction denies.
+pub fn steps(table: &Table, probe: &Probe) -> Vec<Step> {
+    let state = table.direction(probe.direction);
+    let mut steps = Vec::new();
+    if probe.direction == Direction::Ingress {
+        let host = probe.remote == reserved::HOST;
+        steps.push(Step::LocalHost(host));
+        if host {
+            return steps;
+        }
+    }
+    steps.push(Step::Enforced(state.enforced));
+    if !state.enforced {
+        return steps;
+    }
+    let mut allowed = false;
+    for (level, key) in keys(probe, state.plen_mask) {
+        let entry = table.entries.get(&key).copied();
+        steps.push(Step::Key { level, key, entry });
+        let action = entry.map(|entry| entry.action);
+        allowed |= action == Some(Action::Allow);
+        if action == Some(Action::Deny) || (allowed && !state.has_deny) {
+            return steps;
+        }
+    }
+    if !allowed {
+        steps.push(Step::DefaultDeny(state.default_deny));
+    }
+    steps
 }
 
 #[cfg(test)]

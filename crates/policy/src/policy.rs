@@ -160,6 +160,14 @@ pub enum PortMatch {
     Named { protocol: Protocol, name: Arc<str> },
 }
 
+impl PortMatch {
+    pub fn protocol(&self) -> Protocol {
+        match self {
+            Self::All { protocol } | Self::Range { protocol, .. } | Self::Named { protocol, .. } => *protocol,
+        }
+    }
+}
+
 /// Transport protocols that policies can name; the value is the IANA number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]

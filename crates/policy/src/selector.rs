@@ -55,7 +55,7 @@ impl Requirement {
         }
     }
 
-    fn holds(&self, labels: &Labels) -> bool {
+    pub(crate) fn holds(&self, labels: &Labels) -> bool {
         let value = labels.get(self.key());
         match self {
             Self::In { values, .. } => value.is_some_and(|value| values.contains(value)),

@@ -25,6 +25,7 @@ pub struct Built {
     /// Table by identity.
     pub tables: BTreeMap<u32, Table>,
     pub rules: RuleRegistry,
+    pub world: World,
 }
 
 impl Built {
@@ -81,7 +82,7 @@ impl Built {
         let mut compiler = Compiler::new(&policies, &world);
         let tables =
             world.identities().map(|local| (local, compiler.compile(local, &mut rules).unwrap())).collect();
-        Self { policies, identities, ipcache, tables, rules }
+        Self { policies, identities, ipcache, tables, rules, world }
     }
 
     /// The packet as the tables see it.

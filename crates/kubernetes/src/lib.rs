@@ -8,8 +8,10 @@
 //! * [`registry`]: agents agree on those numbers; [`collector`]: numbers nobody uses are given up.
 //! * [`retry`]: how long to wait for a server that is away.
 //! * [`lease`]: of several relays one leads.
+//! * [`certificates`]: an authority of our own, and what it signs.
 #![forbid(unsafe_code)]
 
+pub mod certificates;
 pub mod cilium;
 pub mod collector;
 pub mod connect;

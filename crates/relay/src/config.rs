@@ -4,13 +4,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use fathom_kubernetes::certificates::Lives;
 
 /// Fans in every node's flows and serves them as one stream.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "fathom-relay", version, about, long_about = None)]
 pub struct Config {
-    /// Address to serve gRPC on; loopback unless TLS is set up or --tls off says it may be read by anyone
-    #[arg(long, env = "FATHOM_LISTEN", default_value = "127.0.0.1:4245", value_name = "HOST:PORT")]
+    /// Address to serve gRPC on; loopback unless TLS is set up or --tls off says it may be read by anyone.
+    /// plain:// before a loopback address leaves TLS out there
+    #[arg(
+        long,
+        env = "FATHOM_LISTEN",
+        default_value = "127.0.0.1:4245",
+        value_delimiter = ',',
+        value_name = "HOST:PORT"
+    )]
     pub listen: Vec<String>,
 
     /// Unix socket to serve gRPC on as well
@@ -51,6 +59,9 @@ pub struct Config {
     #[command(flatten)]
     pub identities: Identities,
 
+    #[command(flatten)]
+    pub certificates: Certificates,
+
     /// How log lines look
     #[arg(long, env = "FATHOM_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"], value_name = "FORMAT")]
     pub log_format: String,
@@ -75,6 +86,46 @@ pub struct Identities {
     /// How long an identity is kept that no agent says it uses: at least 3 times the agents' --identity-refresh
     #[arg(long, env = "FATHOM_IDENTITY_GRACE", default_value = "30m", value_parser = duration, value_name = "DURATION")]
     pub identity_grace: Duration,
+}
+
+/// Making and renewing the certificates of agents, relay and clients; done by one of all relays.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Certificates")]
+pub struct Certificates {
+    /// Keep an authority of Fathom's own and its certificates, in the Secrets fathom-authority, fathom-agent-tls,
+    /// fathom-relay-tls and fathom-client-tls of the relay's namespace
+    #[arg(long, env = "FATHOM_KEEP_CERTIFICATES")]
+    pub keep_certificates: bool,
+
+    /// Name of the cluster, which is part of agents' names in certificates
+    #[arg(long, env = "FATHOM_CLUSTER_NAME", default_value = "default", value_name = "NAME")]
+    pub cluster_name: String,
+
+    /// How long a certificate counts; it is replaced after two thirds of that
+    #[arg(long, env = "FATHOM_CERTIFICATE_LIFE", default_value = "7d", value_parser = duration, value_name = "DURATION")]
+    pub certificate_life: Duration,
+
+    /// How long an authority counts; likewise
+    #[arg(long, env = "FATHOM_AUTHORITY_LIFE", default_value = "365d", value_parser = duration, value_name = "DURATION")]
+    pub authority_life: Duration,
+
+    /// Longest time from a change of a Secret until it is in the files of every pod
+    #[arg(long, env = "FATHOM_CERTIFICATE_OVERLAP", default_value = "1h", value_parser = duration, value_name = "DURATION")]
+    pub certificate_overlap: Duration,
+}
+
+impl Certificates {
+    /// # Errors
+    /// Lives that leave no time to rotate.
+    pub fn lives(&self) -> anyhow::Result<Lives> {
+        let lives = Lives {
+            authority: self.authority_life,
+            certificate: self.certificate_life,
+            overlap: self.certificate_overlap,
+        };
+        lives.check().map_err(anyhow::Error::msg)?;
+        Ok(lives)
+    }
 }
 
 /// Certificates towards clients and towards agents.
@@ -132,7 +183,7 @@ impl Config {
     }
 }
 
-/// Parses "50ms", "1s", "2m".
+/// Parses "50ms", "1s", "2m", "1h", "7d".
 fn duration(text: &str) -> Result<Duration, String> {
     let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let n: u64 =
@@ -140,8 +191,16 @@ fn duration(text: &str) -> Result<Duration, String> {
     match unit {
         "ms" => Ok(Duration::from_millis(n)),
         "s" => Ok(Duration::from_secs(n)),
-        "m" => Ok(Duration::from_secs(n * 60)),
-        _ => Err(format!("{text:?}: unit {unit:?} is none of ms, s, m")),
+        "m" | "h" | "d" => {
+            let seconds = match unit {
+                "m" => 60,
+                "h" => 3600,
+                _ => 24 * 3600,
+            };
+            let all = n.checked_mul(seconds).ok_or_else(|| format!("{text:?}: longer than time lasts"))?;
+            Ok(Duration::from_secs(all))
+        }
+        _ => Err(format!("{text:?}: unit {unit:?} is none of ms, s, m, h, d")),
     }
 }
 

@@ -20,9 +20,13 @@ pub struct Dialer {
 impl Dialer {
     /// Agents are dialled with TLS when there is a CA to check them against.
     pub fn new(tls: &Tls) -> anyhow::Result<Self> {
+        // They are read anew for each connection; --tls wait says that they may come later.
         for path in
             tls.tls_agent_ca_file.iter().chain(&tls.tls_agent_cert_file).chain(&tls.tls_agent_key_file)
         {
+            if tls.mode == "wait" && !path.exists() {
+                continue;
+            }
             std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         }
         Ok(Dialer {

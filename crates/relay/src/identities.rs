@@ -1,10 +1,12 @@
-//! What one relay does for all agents: give up identity numbers nobody uses. Of several relays one leads.
+//! What one relay does for all agents: give up identity numbers nobody uses, keep certificates. Of several relays
+//! one leads.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
+use fathom_kubernetes::certificates::keep::Keeper;
 use fathom_kubernetes::collector::{self, Collected};
 use fathom_kubernetes::connect;
 use fathom_kubernetes::lease::{Election, Timing};
@@ -17,7 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Identities;
+use crate::config::{Certificates, Identities};
 
 /// Name of the Lease.
 const LEASE: &str = "fathom-relay";
@@ -27,6 +29,7 @@ const NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace
 /// The tasks.
 pub struct Collecting {
     collected: Arc<Collected>,
+    certificates: Option<Arc<Keeper>>,
     leading: watch::Receiver<bool>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -36,9 +39,14 @@ pub struct Collecting {
 ///
 /// # Errors
 /// There should be one, but how to reach it cannot be read.
-pub async fn start(config: &Identities) -> anyhow::Result<Option<Collecting>> {
+pub async fn start(config: &Identities, certificates: &Certificates) -> anyhow::Result<Option<Collecting>> {
     let wanted = config.kubeconfig.is_some() || connect::in_a_pod();
+    let lives = certificates.lives()?;
     if !wanted {
+        anyhow::ensure!(
+            !certificates.keep_certificates,
+            "--keep-certificates needs an API server: give --kubeconfig, or run in a pod"
+        );
         return Ok(None);
     }
     let connection = connect::connect(config.kubeconfig.as_deref(), "fathom-relay").await?;
@@ -50,6 +58,13 @@ pub async fn start(config: &Identities) -> anyhow::Result<Option<Collecting>> {
     let election = Election::new(client.clone(), &namespace, LEASE, &holder, Timing::default());
     tasks.spawn(election.run(lead, stop.clone()));
     let collected: Arc<Collected> = Arc::default();
+    let certificates = certificates
+        .keep_certificates
+        .then(|| Arc::new(Keeper::new(client.clone(), &namespace, &certificates.cluster_name, lives)));
+    if let Some(keeper) = certificates.clone() {
+        let (leading, stop) = (leading.clone(), stop.clone());
+        tasks.spawn(async move { keeper.run(leading, stop).await });
+    }
     tasks.spawn(collector::run(
         client,
         leading.clone(),
@@ -59,13 +74,17 @@ pub async fn start(config: &Identities) -> anyhow::Result<Option<Collecting>> {
     ));
     tasks.close();
     tracing::info!(address = connection.address, namespace, "one relay gives up identities nobody uses");
-    Ok(Some(Collecting { collected, leading, tasks, stop }))
+    Ok(Some(Collecting { collected, certificates, leading, tasks, stop }))
 }
 
 impl Collecting {
-    /// What is known of identities, read at scrape time.
+    /// What is known of identities and certificates, read at scrape time.
     pub fn metrics(&self) -> Box<dyn Collector> {
-        Box::new(IdentityMetrics { collected: self.collected.clone(), leading: self.leading.clone() })
+        Box::new(LeaderMetrics {
+            collected: self.collected.clone(),
+            certificates: self.certificates.clone(),
+            leading: self.leading.clone(),
+        })
     }
 
     /// Ends; the next relay may lead at once.
@@ -75,13 +94,19 @@ impl Collecting {
     }
 }
 
-#[derive(Debug)]
-struct IdentityMetrics {
+struct LeaderMetrics {
     collected: Arc<Collected>,
+    certificates: Option<Arc<Keeper>>,
     leading: watch::Receiver<bool>,
 }
 
-impl Collector for IdentityMetrics {
+impl fmt::Debug for LeaderMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeaderMetrics").finish_non_exhaustive()
+    }
+}
+
+impl Collector for LeaderMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
         let mut gauge = |name, help, value: u64| {
@@ -90,6 +115,18 @@ impl Collector for IdentityMetrics {
         };
         gauge("fathom_relay_leader", "1 on the relay that leads", (*self.leading.borrow()).into())?;
         gauge("fathom_identities", "Identity numbers in the cluster", load(&self.collected.identities))?;
+        if let Some(keeper) = &self.certificates {
+            let help = "When a certificate that this relay keeps expires, in Unix seconds";
+            let mut metric = encoder.encode_descriptor(
+                "fathom_certificate_expiry_timestamp_seconds",
+                help,
+                None,
+                MetricType::Gauge,
+            )?;
+            for (secret, expires) in keeper.expiry() {
+                ConstGauge::new(expires).encode(metric.encode_family(&[("secret", secret)])?)?;
+            }
+        }
         let help = "Identity numbers this relay gave up because no agent used them";
         let metric =
             encoder.encode_descriptor("fathom_identities_given_up", help, None, MetricType::Counter)?;

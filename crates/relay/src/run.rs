@@ -72,7 +72,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
         None => drop(list),
     }
-    let collecting = identities::start(&config.identities).await?;
+    let collecting = identities::start(&config.identities, &config.certificates).await?;
     let mut metrics = Metrics::new();
     if let Some(collecting) = &collecting {
         metrics.add(collecting.metrics());

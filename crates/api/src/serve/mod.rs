@@ -27,6 +27,10 @@ pub enum ServeError {
     #[error("cannot listen on {address}: {source}")]
     Bind { address: SocketAddr, source: std::io::Error },
     #[error(
+        "listen address plain://{address}: only a loopback address may be read without TLS beside others with it"
+    )]
+    NotLoopback { address: SocketAddr },
+    #[error(
         "refusing to serve {address} without TLS: anyone who reaches it could read all flows. \
          Give a certificate and key, listen on loopback, or say --tls off"
     )]
@@ -61,12 +65,15 @@ pub struct TlsFiles {
 /// Sockets that are open and ready to be served.
 pub struct Listeners {
     tcp: Vec<TcpListener>,
+    /// Without TLS, whatever `tls` says.
+    plain: Vec<TcpListener>,
     unix: Vec<(PathBuf, UnixListener)>,
     tls: Option<Arc<ServerTls>>,
 }
 
 impl Listeners {
-    /// Opens all of them, or none.
+    /// Opens all of them, or none. `plain://` before a loopback address leaves TLS out there: who may enter the
+    /// pod's network, by a port forward for instance, was let in by others.
     ///
     /// # Errors
     /// See [`ServeError`]; each names the address or path, and what to do.
@@ -77,20 +84,24 @@ impl Listeners {
         tls_off: bool,
     ) -> Result<Self, ServeError> {
         let tls = tls.map(ServerTls::load).transpose()?.map(Arc::new);
-        let mut bound = Listeners { tcp: Vec::new(), unix: Vec::new(), tls };
+        let mut bound = Listeners { tcp: Vec::new(), plain: Vec::new(), unix: Vec::new(), tls };
         for text in tcp.iter().filter(|text| !text.is_empty()) {
-            let addresses: Vec<SocketAddr> = tokio::net::lookup_host(text)
+            let (host, plain) = text.strip_prefix(PLAIN).map_or((text.as_str(), false), |host| (host, true));
+            let addresses: Vec<SocketAddr> = tokio::net::lookup_host(host)
                 .await
                 .map_err(|source| ServeError::Resolve { address: text.clone(), source })?
                 .collect();
             for address in addresses {
+                if plain && !address.ip().is_loopback() {
+                    return Err(ServeError::NotLoopback { address });
+                }
                 if !address.ip().is_loopback() && bound.tls.is_none() && !tls_off {
                     return Err(ServeError::Exposed { address });
                 }
                 let listener = TcpListener::bind(address)
                     .await
                     .map_err(|source| ServeError::Bind { address, source })?;
-                bound.tcp.push(listener);
+                if plain { bound.plain.push(listener) } else { bound.tcp.push(listener) }
             }
         }
         for path in unix {
@@ -102,7 +113,7 @@ impl Listeners {
 
     /// Addresses as bound: port 0 has become a real one.
     pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
-        self.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.tcp.iter().chain(&self.plain).filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
     /// Serves `routes` on all sockets, if there are any, until `shutdown` turns true; then open calls have
@@ -120,7 +131,7 @@ impl Listeners {
             // A sender that is gone means the same.
             let _ = shutdown.wait_for(|down| *down).await;
         };
-        if self.tcp.is_empty() && self.unix.is_empty() {
+        if self.tcp.is_empty() && self.plain.is_empty() && self.unix.is_empty() {
             until(shutdown).await;
             return Ok(());
         }
@@ -129,10 +140,12 @@ impl Listeners {
         if let Some(tls) = &self.tls {
             followers.spawn(tls.clone().follow());
         }
-        for listener in self.tcp {
+        let plain = self.plain.into_iter().map(|listener| (listener, None));
+        for (listener, tls) in self.tcp.into_iter().map(|listener| (listener, self.tls.as_ref())).chain(plain)
+        {
             let server = builder().add_routes(routes.clone());
             let until = until(shutdown.clone());
-            match &self.tls {
+            match tls {
                 Some(tls) => {
                     let incoming = tls.clone().incoming(listener);
                     servers.spawn(server.serve_with_incoming_shutdown(incoming, until));
@@ -185,6 +198,9 @@ fn builder() -> Server {
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
 }
+
+/// Before an address: see [`Listeners::bind`].
+const PLAIN: &str = "plain://";
 
 /// Suffix of a socket that is still being made.
 const MAKING: &str = ".new";
@@ -248,6 +264,26 @@ mod tests {
         assert!(refused.to_string().contains("--tls off"), "{refused}");
         assert!(Listeners::bind(&exposed, &[], None, true).await.is_ok());
         assert!(Listeners::bind(&["127.0.0.1:0".to_owned()], &[], None, false).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn without_tls_beside_others_with_it_only_on_loopback() {
+        let plain = |address: &str| [format!("plain://{address}")];
+        let refused = Listeners::bind(&plain("0.0.0.0:0"), &[], None, false).await.err().unwrap();
+        assert!(refused.to_string().contains("plain://0.0.0.0:0"), "{refused}");
+        let bound = Listeners::bind(&plain("127.0.0.1:0"), &[], None, false).await.unwrap();
+        assert_eq!((bound.tcp.len(), bound.plain.len(), bound.tcp_addresses().len()), (0, 1, 1));
+    }
+
+    #[tokio::test]
+    async fn with_nothing_to_serve_it_waits_to_be_told_to_end() {
+        let (stop, stopping) = tokio::sync::watch::channel(false);
+        let nothing = Listeners::bind(&[], &[], None, false).await.unwrap();
+        let serving = tokio::spawn(nothing.serve(Routes::default(), stopping, Duration::ZERO));
+        tokio::task::yield_now().await;
+        assert!(!serving.is_finished());
+        stop.send_replace(true);
+        serving.await.unwrap().unwrap();
     }
 
     #[tokio::test]

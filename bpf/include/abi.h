@@ -404,15 +404,16 @@ FATHOM_ASSERT_SIZE(struct ipcache_entry, 8);
 #define POLICY_VERDICT_DENY     2
 #define POLICY_VERDICT_ENFORCED 3 /* meta entry only */
 
-#define POLICY_F_HAS_DENY (1 << 0) /* meta entry: look at every level */
+#define POLICY_F_HAS_DENY      (1 << 0) /* meta entry: look at every level */
+#define POLICY_F_DEFAULT_ALLOW (1 << 1) /* meta entry: what no entry matches is allowed */
 
 struct policy_key {
 	__u32 identity; /* remote; POLICY_ANY_IDENTITY = any */
 	__u8 direction; /* DIR_INGRESS, DIR_EGRESS */
 	__u8 proto;     /* 0 = any; then port and port_plen are 0 */
 	__u8 port_plen; /* 0..16 leading bits of port that count */
-	__u8 pad;
-	__be16 port; /* network order, bits past port_plen zero */
+	__u8 owned;     /* 1: identity of a prefix, for addresses in it that are somebody's, too */
+	__be16 port;    /* network order, bits past port_plen zero; the type of an ICMP message */
 	__u16 pad2;
 };
 FATHOM_ASSERT_SIZE(struct policy_key, 12);

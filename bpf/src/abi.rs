@@ -424,9 +424,11 @@ pub mod policy_verdict {
 }
 /// Meta entry flag: the table has denials, look at every level.
 pub const POLICY_F_HAS_DENY: u8 = 1;
+/// `policy_entry.flags` of a meta entry: what no entry matches is allowed.
+pub const POLICY_F_DEFAULT_ALLOW: u8 = 2;
 
 pod!(/** `struct policy_key`. */ PolicyKey, 12, {
-    identity: u32, direction: u8, proto: u8, port_plen: u8, pad: u8, port_be: [u8; 2], pad2: [u8; 2],
+    identity: u32, direction: u8, proto: u8, port_plen: u8, owned: u8, port_be: [u8; 2], pad2: [u8; 2],
 });
 pod!(/** `struct policy_entry`. */ PolicyEntry, 12, {
     rule_id: u32, plen_mask: u32, verdict: u8, flags: u8, pad: u16,

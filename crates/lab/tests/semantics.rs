@@ -49,8 +49,9 @@ fn cluster(matrix: &Matrix, policies: Vec<NetworkPolicy>) -> Cluster {
         labels: actor.labels.clone(),
         addresses: actor.addresses.clone(),
         named_ports: actor.named_ports.clone(),
+        ..oracle::Pod::default()
     });
-    Cluster { namespaces: matrix.namespaces.clone(), pods: pods.collect(), policies }
+    Cluster { namespaces: matrix.namespaces.clone(), pods: pods.collect(), policies, ..Cluster::default() }
 }
 
 /// Both ends' policies must allow it.

@@ -13,7 +13,7 @@ use fathom_node_agent::cluster::model::Object;
 use fathom_node_agent::cluster::source::Delta;
 use fathom_node_agent::cluster::yaml::{self, Content};
 use fathom_node_agent::control::services::{OwnNode, frontends};
-use fathom_policy::{Compiler, Rule, RuleRegistry, World, required_prefixes};
+use fathom_policy::{Compiler, Policy, Rule, RuleRegistry, World, required_prefixes};
 use mutate::Random;
 
 /// A manifest that takes longer than this to read would hold up every other.
@@ -87,7 +87,10 @@ fn a_typo_in_a_policy_never_allows_more() {
         // Of two requirements one may be gone: it selects more pods, and allows them nothing.
         let nothing = |rules: &Option<Vec<Rule>>| rules.iter().flatten().all(|rule| *rule == Rule::Broken);
         if before.subject != after.subject {
-            let lost = after.subject.requirements.iter().all(|r| before.subject.requirements.contains(r));
+            let requirements =
+                |policy: &Policy| policy.subject.selector().expect("pods").requirements.clone();
+            let known = requirements(&before);
+            let lost = requirements(&after).iter().all(|requirement| known.contains(requirement));
             assert!(lost && nothing(&after.ingress) && nothing(&after.egress), "{after:?}\n{typo}");
         }
     }

@@ -58,12 +58,13 @@ pub enum Packet {
 }
 
 impl Packet {
-    /// IANA number and destination port.
+    /// IANA number and destination port; of ICMP, the type of an echo request.
     pub fn facts(self, v6: bool) -> (u8, Option<u16>) {
         match self {
             Packet::Tcp(port) => (6, Some(port)),
             Packet::Udp(port) => (17, Some(port)),
-            Packet::Icmp => (if v6 { 58 } else { 1 }, None),
+            Packet::Icmp if v6 => (58, Some(128)),
+            Packet::Icmp => (1, Some(8)),
         }
     }
 }

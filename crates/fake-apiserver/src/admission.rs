@@ -21,23 +21,9 @@ pub fn prepare(resource: &Resource, object: &mut Value) {
         }
         ("", "Pod") => {
             object["status"] = json!({"phase": "Pending", "qosClass": "BestEffort"});
-            let spec = &mut object["spec"];
-            for (field, value) in [
-                ("restartPolicy", json!("Always")),
-                ("dnsPolicy", json!("ClusterFirst")),
-                ("serviceAccountName", json!("default")),
-                ("terminationGracePeriodSeconds", json!(30)),
-            ] {
-                if spec[field].is_null() {
-                    spec[field] = value;
-                }
-            }
         }
         ("", "Service") => {
             object["status"] = json!({"loadBalancer": {}});
-            if object["spec"]["type"].is_null() {
-                object["spec"]["type"] = json!("ClusterIP");
-            }
         }
         ("apiextensions.k8s.io", _) => {
             let condition = |kind: &str| json!({"type": kind, "status": "True"});
@@ -49,6 +35,23 @@ pub fn prepare(resource: &Resource, object: &mut Value) {
         }
         _ if resource.status => drop(object.as_object_mut().map(|object| object.remove("status"))),
         _ => {}
+    }
+}
+
+/// Fields that get a value if they have none, in new and in changed objects.
+pub fn default(resource: &Resource, object: &mut Value) {
+    let fields = match (resource.group.as_str(), resource.kind.as_str()) {
+        ("", "Pod") => {
+            json!({"restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "serviceAccountName": "default",
+            "terminationGracePeriodSeconds": 30})
+        }
+        ("", "Service") => json!({"type": "ClusterIP"}),
+        _ => return,
+    };
+    for (field, value) in fields.as_object().into_iter().flatten() {
+        if object["spec"][field].is_null() {
+            object["spec"][field] = value.clone();
+        }
     }
 }
 

@@ -118,6 +118,7 @@ fn in_order(
     mut object: Value,
     before: Option<&Value>,
 ) -> Result<Value, Refusal> {
+    admission::default(resource, &mut object);
     let mut faults = admission::faults(resource, &object, before);
     if let Some(rules) = resource.custom.as_ref().and_then(|custom| custom.schema.as_deref()) {
         schema::prune(&mut object, rules);

@@ -14,7 +14,7 @@ use fathom_identity::LabelSet;
 use futures::StreamExt as _;
 use kube::api::{DeleteParams, Preconditions};
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -49,7 +49,8 @@ pub async fn run(
 ) {
     let api = stored::api(client);
     let retry = Retry::new(Duration::from_millis(500), Duration::from_secs(30));
-    let mut events = std::pin::pin!(watcher(api.clone(), watcher::Config::default()).backoff(retry));
+    let mut events =
+        std::pin::pin!(crate::watch::watch(api.clone(), watcher::Config::default()).backoff(retry));
     let mut seen = Seen::default();
     let mut look = tokio::time::interval((grace / 20).clamp(Duration::from_millis(50), DOUBLE / 2));
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -9,6 +9,7 @@
 //! * [`retry`]: how long to wait for a server that is away.
 //! * [`lease`]: of several relays one leads.
 //! * [`certificates`]: an authority of our own, and what it signs.
+//! * [`watch`]: what the API server has and what becomes of it.
 #![forbid(unsafe_code)]
 
 pub mod certificates;
@@ -21,5 +22,6 @@ pub mod lease;
 pub mod raw;
 pub mod registry;
 pub mod retry;
+pub mod watch;
 
 pub use kube::Client;

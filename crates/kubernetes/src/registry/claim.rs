@@ -1,12 +1,14 @@
 //! The number of a set of labels, asked of the API server; see the parent for why this agrees.
 
+use std::time::Duration;
+
 use fathom_identity::{LabelSet, candidates};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
 use thiserror::Error;
 
-use super::refresh;
 use super::stored::Stored;
+use super::{refresh, state};
 use crate::connect::explain;
 use crate::identity::{HASH_LABEL, hash_label, identity};
 use crate::raw::RawObject;
@@ -40,9 +42,15 @@ pub async fn claim(
     api: &Api<RawObject>,
     labels: &LabelSet,
     prefer: Option<u16>,
+    refresh: Duration,
     taken: impl Fn(u16) -> bool,
 ) -> Result<Stored, Failure> {
     if let Some(first) = numbers_of(api, labels).await?.into_iter().next() {
+        // A new one is left as it is: nobody is about to collect it, two hundred agents need not write to it, and
+        // of two that were made at once the order stays.
+        if prefer.is_none() && state::age(&first).is_some_and(|age| age < refresh) {
+            return Ok(first);
+        }
         return in_use(api, first, labels, &taken).await;
     }
     let (there, made) = make(api, labels, prefer, &taken).await?;

@@ -29,7 +29,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
@@ -136,7 +136,7 @@ impl ClusterRegistry {
 
     async fn follow(&self, api: &Api<RawObject>) {
         let retry = Retry::new(Duration::from_millis(200), RETRY_MOST);
-        let stream = watcher(api.clone(), watcher::Config::default()).backoff(retry);
+        let stream = crate::watch::watch(api.clone(), watcher::Config::default()).backoff(retry);
         let mut stream = std::pin::pin!(stream);
         while let Some(event) = stream.next().await {
             let at = Instant::now();
@@ -193,9 +193,10 @@ impl ClusterRegistry {
             let room = CONCURRENT - running.len();
             let due = self.state().take_due(Instant::now(), room);
             for (labels, ask) in due {
+                let refresh = self.state().refresh;
                 running.push(async move {
                     let known = |number: u16| self.state().is_taken(number, &labels);
-                    let answer = claim::claim(api, &labels, ask.prefer, known).await;
+                    let answer = claim::claim(api, &labels, ask.prefer, refresh, known).await;
                     (labels, answer)
                 });
             }

@@ -277,7 +277,7 @@ impl Entry {
 }
 
 /// How long ago an agent said that it uses the number, by the wall clocks of two nodes.
-fn age(stored: &Stored) -> Option<Duration> {
+pub fn age(stored: &Stored) -> Option<Duration> {
     let since = Timestamp::now().duration_since(stored.last_used?);
     Some(Duration::try_from(since).unwrap_or_default())
 }

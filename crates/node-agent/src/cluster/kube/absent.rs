@@ -5,6 +5,7 @@
 
 use fathom_kubernetes::raw::RawObject;
 use fathom_kubernetes::retry::Retry;
+use fathom_kubernetes::watch::watch;
 use futures::StreamExt as _;
 use kube::core::ApiResource;
 use kube::runtime::WatchStreamExt as _;
@@ -33,7 +34,7 @@ pub async fn is_absent(client: Client, definition: &str) -> kube::Result<bool> {
 pub async fn appears(client: Client, definition: &str) {
     let only = watcher::Config::default().fields(&format!("metadata.name={definition}"));
     let retry = Retry::new(FIRST_WAIT, LONGEST_WAIT);
-    let mut events = std::pin::pin!(watcher::watcher(definitions(client), only).backoff(retry));
+    let mut events = std::pin::pin!(watch(definitions(client), only).backoff(retry));
     while let Some(event) = events.next().await {
         if let Ok(Event::Apply(_) | Event::InitApply(_)) = event {
             return;

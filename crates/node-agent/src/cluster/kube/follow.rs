@@ -7,11 +7,12 @@ use std::time::Duration;
 use fathom_kubernetes::raw::RawObject;
 use fathom_kubernetes::registry::explain_watch;
 use fathom_kubernetes::retry::Retry;
+use fathom_kubernetes::watch::watch;
 use futures::StreamExt as _;
 use kube::api::ListParams;
 use kube::core::ApiResource;
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 
 use super::absent;
@@ -37,7 +38,7 @@ pub async fn follow(kind: Kind, client: Client, feed: Feed, problems: Arc<Proble
         let config = watcher::Config::default().page_size(PAGE);
         let retry = Retry::new(FIRST_WAIT, LONGEST_WAIT);
         // A page is ready at once: it is one batch.
-        let events = watcher(api.clone(), config).backoff(retry).ready_chunks(PAGE as usize);
+        let events = watch(api.clone(), config).backoff(retry).ready_chunks(PAGE as usize);
         let mut events = std::pin::pin!(events);
         let definition = loop {
             let chunk = tokio::select! {

@@ -125,6 +125,7 @@ struct outcome {
 	const struct destination *asked;
 	const struct service *service;
 	const struct backend *backend; /* NULL = there is none */
+	__u32 backend_id;
 	__u64 cookie;
 	__u64 netns;
 };
@@ -136,7 +137,7 @@ struct outcome {
  * without memory each would go elsewhere, also those of one that is connected.
  */
 static __always_inline struct backend *pick_sticky(const struct service *service, __u64 cookie,
-						   bool connecting)
+						   bool connecting, __u32 *id)
 {
 	struct affinity_key key = { .by_netns = AFFINITY_BY_SOCKET, .service_id = service->id };
 	struct affinity chosen = { .last_used_ns = now_ns() };
@@ -150,24 +151,25 @@ static __always_inline struct backend *pick_sticky(const struct service *service
 		backend = service_backend(service->id, last->backend_id);
 		if (backend) {
 			last->last_used_ns = chosen.last_used_ns;
+			*id = last->backend_id;
 			return backend;
 		}
 	}
 	backend = service_pick_any(service, &chosen.backend_id);
 	if (backend)
 		bpf_map_update_elem(&udp_sticky, &key, &chosen, BPF_ANY);
+	*id = chosen.backend_id;
 	return backend;
 }
 
-static __always_inline struct backend *choose(const struct outcome *o, bool connecting)
+static __always_inline struct backend *choose(const struct outcome *o, bool connecting, __u32 *id)
 {
 	const struct service *service = o->service;
 	__u64 cookie = o->cookie, netns = o->netns;
 	struct affinity_key client = {};
-	__u32 id = 0;
 
 	if (o->asked->proto == IPPROTO_UDP && !(service->flags & SERVICE_F_AFFINITY))
-		return pick_sticky(service, cookie, connecting);
+		return pick_sticky(service, cookie, connecting, id);
 	if (netns) {
 		client.by_netns = AFFINITY_BY_NETNS;
 		__builtin_memcpy(client.client, &netns, sizeof(netns));
@@ -175,7 +177,7 @@ static __always_inline struct backend *choose(const struct outcome *o, bool conn
 		client.by_netns = AFFINITY_BY_SOCKET;
 		__builtin_memcpy(client.client, &cookie, sizeof(cookie));
 	}
-	return service_pick(service, &client, &id);
+	return service_pick(service, &client, id);
 }
 
 /* ---- the record ---------------------------------------------------------- */
@@ -237,13 +239,13 @@ static __always_inline void report(const struct outcome *o, __u32 lane)
 static __always_inline bool remember(const struct outcome *o)
 {
 	struct sock_rev_key key = { .cookie = o->cookie, .port = o->backend->port };
-	struct sock_rev asked = { .port = o->asked->port, .service_id = o->service->id };
+	struct sock_rev asked = { .port = o->asked->port, .backend_id = o->backend_id };
 	struct sock_rev *known;
 
 	addr_copy(key.addr, o->backend->addr);
 	addr_copy(asked.addr, o->asked->addr);
 	known = bpf_map_lookup_elem(&sock_rev, &key);
-	if (known && known->service_id == asked.service_id)
+	if (known && known->backend_id == asked.backend_id)
 		return false;
 	if (bpf_map_update_elem(&sock_rev, &key, &asked, BPF_ANY))
 		ledger_count_shared(LEDGER_SOCK_REV_FAILED);
@@ -278,7 +280,7 @@ static __always_inline int forward(struct bpf_sock_addr *ctx, enum family family
 
 	o.cookie = bpf_get_socket_cookie(ctx);
 	o.netns = netns_cookie(ctx);
-	o.backend = choose(&o, connecting);
+	o.backend = choose(&o, connecting, &o.backend_id);
 	/* An IPv4 socket can't reach an IPv6 backend: as good as none. */
 	if (o.backend && family == FAMILY_V4 && !addr_is_v4(o.backend->addr))
 		o.backend = NULL;

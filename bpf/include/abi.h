@@ -185,8 +185,8 @@
 	X(L7_REPEATED, 30)  /* segments, or parts of one, that had been seen */ \
 	X(L7_MALFORMED, 31) /* connections that broke their protocol */ \
 	X(L7_UNKNOWN, 32) /* header fields whose value only a lost part of the connection told */ \
-	X(L7_UNMATCHED, 33) /* responses whose request was not seen */ \
-	X(UPLINK_EMITTED, 34) /* of EVENTS_EMITTED and DROPS_EMITTED: at uplinks */ \
+	X(L7_UNMATCHED, 33)      /* responses whose request was not seen */ \
+	X(UPLINK_EMITTED, 34)    /* of EVENTS_EMITTED and DROPS_EMITTED: at uplinks */ \
 	X(UPLINK_TRANSLATED, 35) /* packets rewritten at uplinks */
 
 #define FATHOM_LEDGER_SLOTS 48
@@ -506,7 +506,7 @@ struct sock_rev {
 	__u8 addr[16]; /* frontend */
 	__be16 port;
 	__u16 pad;
-	__u32 service_id;
+	__u32 backend_id; /* what it got */
 };
 FATHOM_ASSERT_SIZE(struct sock_rev, 24);
 
@@ -515,6 +515,8 @@ FATHOM_ASSERT_SIZE(struct sock_rev, 24);
 /* ct4, ct6: LRU hash. Local is the endpoint behind the device, whoever opened. */
 #define CT_KIND_CONN    0
 #define CT_KIND_SERVICE 1 /* remote is a frontend; the entry holds the backend chosen at tc */
+#define CT_KIND_MOVED \
+	2 /* remote is a backend; the entry holds the one that is gone, which the socket knows */
 
 struct ct4_key {
 	__be32 local;
@@ -542,6 +544,7 @@ FATHOM_ASSERT_SIZE(struct ct6_key, 40);
 #define CT_F_EGRESS     (1 << 0) /* opened by the local endpoint */
 #define CT_F_DENIED     (1 << 1) /* re-judged: packets are dropped until the revision moves */
 #define CT_F_OWN        (1 << 2) /* both ends are the pod itself: hairpin.h */
+#define CT_F_MOVED      (1 << 3) /* its socket is connected to a backend that is gone */
 #define CT_F_POLICY     (1 << 4) /* direction was enforced when judged */
 #define CT_F_LOCAL_HOST (1 << 5)
 #define CT_F_DENY_RULE  (1 << 6) /* with CT_F_DENIED: by a rule that denies, not by default */
@@ -558,7 +561,7 @@ FATHOM_ASSERT_SIZE(struct ct6_key, 40);
  * for any packet and RST for the end. `flags` holds the judgement alone: packets
  * of both directions write theirs at once, and 5.10 has no atomic OR.
  *
- * CT_KIND_SERVICE has no counters: `bytes` is the backend's address and
+ * CT_KIND_SERVICE and CT_KIND_MOVED have no counters: `bytes` is the backend's address and
  * packets[0] its port, because a connection outlives its backend's readiness.
  */
 struct ct_entry {

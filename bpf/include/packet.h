@@ -92,7 +92,8 @@ struct packet {
 	__be16 frontend_port;
 	__be16 backend_port;
 	__u8 service_is_new; /* remember the backend once the packet is allowed */
-	__u8 pad[3];
+	__u8 moved;          /* the frontend is a backend that is gone */
+	__u8 pad[2];
 	__u32 service_id;
 	__u32 backend_id;
 

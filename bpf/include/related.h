@@ -59,6 +59,7 @@ related:
 	if (ct->service_id)
 		pkt->service_id = ct->service_id;
 	if (ct->service_id && (ct->flags & CT_F_EGRESS)) {
+		pkt->moved = !!(ct->flags & CT_F_MOVED);
 		if (pkt->dir == DIR_INGRESS)
 			step = service_reverse_error(skb, pkt);
 		else if (pkt->frontend_port)

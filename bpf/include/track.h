@@ -69,6 +69,7 @@ static __noinline int track_live(struct __sk_buff *skb, struct packet *pkt, stru
 		return step;
 
 	if (index && ct->service_id && pkt->dir == DIR_INGRESS) {
+		pkt->moved = !!(ct->flags & CT_F_MOVED);
 		step = service_reverse(skb, pkt);
 		if (step)
 			return step;
@@ -169,7 +170,8 @@ static __noinline int track_new(struct __sk_buff *skb, struct packet *pkt, struc
 		entry.syn_us = now_ns() / 1000;
 	entry.tcp_flags[0] = pkt->progress | l7_mark(pkt);
 	entry.flags = (pkt->dir == DIR_EGRESS ? CT_F_EGRESS : 0) |
-		      (hairpin_own(pkt) ? CT_F_OWN : 0) | verdict_flags(pkt, STEP_OK);
+		      (hairpin_own(pkt) ? CT_F_OWN : 0) | (pkt->moved ? CT_F_MOVED : 0) |
+		      verdict_flags(pkt, STEP_OK);
 	entry.match = pkt->match;
 	track_replaced(pkt, old, age);
 	failed = ct_store(pkt, CT_KIND_CONN, &entry, old ? BPF_ANY : BPF_NOEXIST);
@@ -211,7 +213,8 @@ static __noinline int track_connection(struct __sk_buff *skb, struct packet *pkt
 			 * one: its answers would not get the frontend's address back.
 			 */
 			if (ct && age == CT_LIVE &&
-			    (!(ct->flags & CT_F_EGRESS) || ct->service_id != pkt->service_id))
+			    (!(ct->flags & CT_F_EGRESS) || ct->service_id != pkt->service_id ||
+			     !(ct->flags & CT_F_MOVED) != !pkt->moved))
 				age = CT_OVER;
 		}
 	}

@@ -7,6 +7,11 @@
  * frontend, remembers which backend was chosen; CT_KIND_CONN, keyed by the
  * backend, is the connection itself and names the service, so that replies get
  * the frontend's address back.
+ *
+ * A UDP socket that is connected sends to the backend it got, and no hook asks it
+ * again. When that backend leaves, its datagrams are treated as if the backend's
+ * address were a frontend of the service: they go to another one, which answers in
+ * the name of the one that left (CT_KIND_MOVED), the only one that the socket hears.
  */
 #ifndef FATHOM_TRANSLATE_H
 #define FATHOM_TRANSLATE_H
@@ -87,6 +92,35 @@ static __noinline void service_remember(struct packet *pkt, __u32 ifindex)
 	ct_store(pkt, CT_KIND_SERVICE, &entry, BPF_ANY);
 	addr_copy(pkt->tuple.remote, pkt->backend);
 	pkt->tuple.rport = pkt->backend_port;
+	if (pkt->moved) {
+		addr_copy((__u8 *)entry.bytes, pkt->frontend);
+		entry.packets[0] = pkt->frontend_port;
+		ct_store(pkt, CT_KIND_MOVED, &entry, BPF_ANY);
+	}
+}
+
+/*
+ * The service whose backend the packet goes to, if its socket came there by the
+ * service and the backend isn't one any more. A service that was deleted takes
+ * nothing along.
+ */
+static __noinline struct service *service_left_behind(struct __sk_buff *skb, struct packet *pkt)
+{
+	struct sock_rev_key rev = { .cookie = bpf_get_socket_cookie(skb), .port = pkt->dport };
+	struct service_key key = { .proto = IPPROTO_UDP };
+	struct service *service;
+	struct sock_rev *asked;
+
+	addr_copy(rev.addr, pkt->daddr);
+	asked = bpf_map_lookup_elem(&sock_rev, &rev);
+	if (!asked)
+		return NULL;
+	addr_copy(key.addr, asked->addr);
+	key.port = asked->port;
+	service = bpf_map_lookup_elem(&services, &key);
+	if (!service || service_backend(service->id, asked->backend_id))
+		return NULL;
+	return service;
 }
 
 /*
@@ -106,6 +140,10 @@ FATHOM_STEP service_translate(struct __sk_buff *skb)
 	key.proto = pkt->proto;
 	addr_copy(key.addr, pkt->daddr);
 	service = bpf_map_lookup_elem(&services, &key);
+	if (!service && pkt->proto == IPPROTO_UDP) {
+		service = service_left_behind(skb, pkt);
+		pkt->moved = !!service;
+	}
 	if (!service)
 		return STEP_OK;
 	pkt->service_id = service->id;
@@ -143,21 +181,41 @@ FATHOM_STEP service_translate(struct __sk_buff *skb)
 	return STEP_OK;
 }
 
+/* In whose name the backend of a translated connection answers. */
+static __noinline int service_find_frontend(struct packet *pkt)
+{
+	__u32 id = pkt->service_id;
+	struct frontend *frontend;
+
+	if (pkt->moved) {
+		struct ct_entry *entry = ct_lookup(pkt, CT_KIND_MOVED);
+
+		if (!entry)
+			return DROP_NO_BACKEND;
+		addr_copy(pkt->frontend, (__u8 *)entry->bytes);
+		pkt->frontend_port = entry->packets[0];
+		return STEP_OK;
+	}
+	frontend = bpf_map_lookup_elem(&frontends, &id);
+	/* The service was deleted: nobody waits for an answer from the backend. */
+	if (!frontend)
+		return DROP_NO_BACKEND;
+	addr_copy(pkt->frontend, frontend->addr);
+	pkt->frontend_port = frontend->port;
+	return STEP_OK;
+}
+
 /*
  * A reply from a backend gets its frontend's address back. The record keeps the
  * backend's, as in the other direction, and names the service.
  */
 static __noinline int service_reverse(struct __sk_buff *skb, struct packet *pkt)
 {
-	__u32 id = pkt->service_id;
-	struct frontend *frontend = bpf_map_lookup_elem(&frontends, &id);
-	int step;
+	int step = service_find_frontend(pkt);
 
-	/* The service was deleted: nobody waits for an answer from the backend. */
-	if (!frontend)
-		return DROP_NO_BACKEND;
-	pkt->frontend_port = frontend->port;
-	step = nat_rewrite(skb, pkt, NAT_SOURCE, frontend->addr, frontend->port);
+	if (step)
+		return step;
+	step = nat_rewrite(skb, pkt, NAT_SOURCE, pkt->frontend, pkt->frontend_port);
 	if (step)
 		return step;
 	pkt->flags |= EVENT_F_TRANSLATED;
@@ -171,14 +229,10 @@ static __noinline int service_reverse(struct __sk_buff *skb, struct packet *pkt)
  */
 static __noinline int service_reverse_error(struct __sk_buff *skb, struct packet *pkt)
 {
-	__u32 id = pkt->service_id;
-	struct frontend *frontend = bpf_map_lookup_elem(&frontends, &id);
-	int step;
+	int step = service_find_frontend(pkt);
 
-	if (!frontend)
-		return DROP_NO_BACKEND;
-	addr_copy(pkt->frontend, frontend->addr);
-	pkt->frontend_port = frontend->port;
+	if (step)
+		return step;
 	step = nat_rewrite_inner(skb, NAT_DESTINATION);
 	if (!step && addr_equal(pkt->saddr, pkt->tuple.remote))
 		step = nat_rewrite_error(skb, pkt, NAT_SOURCE, pkt->frontend);

@@ -54,7 +54,13 @@ static __noinline int rejudge(struct packet *pkt, struct ct_entry *ct)
 	ct->remote_identity = pkt->remote_identity;
 	ct->rule_id = pkt->rule_id;
 	ct->match = pkt->match;
-	ct->flags = (before & (CT_F_EGRESS | CT_F_OWN)) | verdict_flags(pkt, reason);
+	ct->flags = (before & (CT_F_EGRESS | CT_F_OWN | CT_F_MOVED)) | verdict_flags(pkt, reason);
+	/*
+	 * Whether a datagram's backend is still there is looked at when the pod sends the
+	 * next one: an answer, perhaps of one that has left, leaves that to be done.
+	 */
+	if (opened && pkt->dir == DIR_INGRESS && pkt->tuple.proto == IPPROTO_UDP)
+		return reason;
 	/* Last: another CPU that sees the new revision believes the rest. */
 	*(volatile __u32 *)&ct->revision = pkt->revision;
 	return reason;

@@ -452,7 +452,7 @@ pod!(/** `struct frontend`. */ Frontend, 20, { addr: [u8; 16], port_be: [u8; 2],
 pod!(/** `struct affinity_key`. */ AffinityKey, 24, { client: [u8; 16], service_id: u32, by_netns: u32 });
 pod!(/** `struct affinity`; times are CLOCK_BOOTTIME. */ Affinity, 16, { last_used_ns: u64, backend_id: u32, pad: u32 });
 pod!(/** `struct sock_rev_key`: the backend. */ SockRevKey, 32, { cookie: u64, addr: [u8; 16], port_be: [u8; 2], pad: [u8; 6] });
-pod!(/** `struct sock_rev`: the frontend. */ SockRev, 24, { addr: [u8; 16], port_be: [u8; 2], pad: u16, service_id: u32 });
+pod!(/** `struct sock_rev`: the frontend. */ SockRev, 24, { addr: [u8; 16], port_be: [u8; 2], pad: u16, backend_id: u32 });
 pod!(/** `struct frag_key`. */ FragKey, 40, {
     saddr: [u8; 16], daddr: [u8; 16], id: u32, proto: u8, family: u8, ifindex_lo: u16,
 });

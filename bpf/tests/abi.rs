@@ -66,7 +66,7 @@ fn mirrors() -> Vec<(&'static str, usize, &'static str, Vec<Field>)> {
         mirror!(AffinityKey = "affinity_key" { client, service_id, by_netns }),
         mirror!(Affinity = "affinity" { last_used_ns, backend_id, pad }),
         mirror!(SockRevKey = "sock_rev_key" { cookie, addr, port_be, pad }),
-        mirror!(SockRev = "sock_rev" { addr, port_be, pad, service_id }),
+        mirror!(SockRev = "sock_rev" { addr, port_be, pad, backend_id }),
         mirror!(Ct4Key = "ct4_key" { local, remote, lport_be, rport_be, proto, kind, pad }),
         mirror!(Ct6Key = "ct6_key" { local, remote, lport_be, rport_be, proto, kind, pad }),
         mirror!(CtEntry = "ct_entry" {

@@ -23,7 +23,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use fathom_identity::reserved;
-use fathom_policy::{Compiler, Entry, PodFacts, PolicyKey, RuleRegistry, Table, World};
+use fathom_policy::{Compiler, Entry, PodFacts, PolicyKey, Protocol, RuleRegistry, Table, World};
 use ipnet::IpNet;
 
 use super::unfit;
@@ -519,17 +519,30 @@ impl Work<'_> {
     }
 
     fn services(&mut self) {
+        let mut sweep = false;
         for (id, spec) in &self.wanted.services {
             let known = self.applied.contents.services.get(id);
             if known != Some(spec) {
                 // What was sent to the address before it was a service's is a live connection to nobody: it is
                 // looked at, and translated, when the revision moves.
                 let new = known.is_none();
+                let left = known.is_some_and(|known| loses_datagrams(known, spec));
                 let result = self.datapath.replace_service(spec);
-                if self.done(result, new) {
+                if self.done(result, new || left) {
+                    sweep |= left;
                     self.applied.contents.services.insert(*id, spec.clone());
                 }
             }
+        }
+        if sweep {
+            self.sweep();
+        }
+    }
+
+    /// A backend counts as gone once it is out of its table: before anything looks again.
+    fn sweep(&mut self) {
+        if let Err(error) = self.datapath.sweep() {
+            self.outcome.errors.push(format!("{error:#}"));
         }
     }
 
@@ -564,6 +577,12 @@ impl Work<'_> {
             self.outcome.tables.insert(identity, text);
         }
     }
+}
+
+/// Whether a backend for datagrams leaves: sockets that are connected to it are moved to another when the
+/// revision moves.
+fn loses_datagrams(known: &ServiceSpec, spec: &ServiceSpec) -> bool {
+    known.proto == Protocol::Udp.number() && known.backends.iter().any(|b| !spec.backends.contains(b))
 }
 
 /// A ready endpoint that gets another identity: everything else about it may wait for the arrivals.

@@ -589,6 +589,32 @@ fn a_new_service_moves_the_revision_and_a_new_backend_does_not() {
 }
 
 #[test]
+fn a_backend_for_datagrams_that_leaves_moves_the_revision_and_one_for_connections_does_not() {
+    for (proto, moved) in [(17, 1), (6, 0)] {
+        let mut agent = Agent::over(Fake::default(), Arc::default());
+        agent.settle(&one_pod());
+        let mut wanted = agent.plan(&one_pod()).wanted;
+        let mut service = ServiceSpec {
+            id: 1,
+            address: "10.96.0.10".parse().unwrap(),
+            port: 53,
+            proto,
+            scope: Scope::Inside,
+            local: false,
+            backends: vec![(ip_of(1), 53), (ip_of(2), 53)],
+            affinity: None,
+        };
+        wanted.services.insert(1, service.clone());
+        agent.apply(&wanted);
+        let before = agent.datapath.revision;
+        service.backends.pop();
+        wanted.services.insert(1, service);
+        agent.apply(&wanted);
+        assert_eq!(agent.datapath.revision, before + moved, "protocol {proto}");
+    }
+}
+
+#[test]
 fn programs_that_could_not_be_attached_are_attached_by_the_next_attempt() {
     let mut agent = Agent::over(Fake { refuse: Some("attach 10".into()), ..Fake::default() }, Arc::default());
     let outcome = agent.step(&one_pod());

@@ -26,8 +26,29 @@ pub struct Cli {
 pub enum Command {
     /// Take every program, pin, route and record of an instance off this node; pods are then not enforced
     Cleanup(Place),
+    /// Make a node ready for the agent in a pod: mount what it needs as the node sees it, put the plugin in place
+    Prepare(Prepare),
     /// Say what this machine can do, and exit
     Check(Box<Config>),
+}
+
+/// What [`Command::Prepare`] does, and where.
+#[derive(Clone, Debug, Args)]
+pub struct Prepare {
+    #[command(flatten)]
+    pub place: Place,
+
+    /// proc file system of the node, whose process 1 is in the namespaces that mounts are made in
+    #[arg(long, env = "FATHOM_PROC", default_value = "/proc", value_name = "DIR")]
+    pub proc: PathBuf,
+
+    /// Directory to put the CNI plugin in; none = another plugin wires pods
+    #[arg(long, env = "FATHOM_CNI_BIN_DIR", value_name = "DIR")]
+    pub cni_bin_dir: Option<PathBuf>,
+
+    /// The plugin to put there [default: fathom-cni beside this program]
+    #[arg(long, env = "FATHOM_CNI_PLUGIN", value_name = "PATH")]
+    pub cni_plugin: Option<PathBuf>,
 }
 
 /// Where an instance lives on the node.
@@ -47,6 +68,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// Where the whole cgroup v2 tree is mounted for agents in pods, which see only their own part of it elsewhere.
+    pub fn cgroup_mount(&self) -> PathBuf {
+        self.run_dir.join("cgroup")
+    }
+
     /// The directory for pins.
     pub fn pin_dir(&self) -> PathBuf {
         self.bpffs.join("fathom").join(&self.instance)
@@ -89,7 +115,8 @@ pub struct Config {
     #[arg(id = "wiring", long = "mode", env = "FATHOM_MODE", default_value = "cni", value_name = "MODE")]
     pub wiring: Wiring,
 
-    /// proc file system of the node, in which --mode attach finds the network namespaces of pods
+    /// proc file system of the node: in it --mode attach finds the network namespaces of pods, and the switches of
+    /// forwarding are written
     #[arg(long, env = "FATHOM_PROC", default_value = "/proc", value_name = "DIR")]
     pub proc: PathBuf,
 
@@ -102,7 +129,8 @@ pub struct Config {
     #[arg(long, env = "FATHOM_CGROUP", value_name = "DIR")]
     pub cgroup: Option<PathBuf>,
 
-    /// Address to serve gRPC on; loopback unless TLS is set up or --tls off says it may be read by anyone
+    /// Address to serve gRPC on; loopback unless TLS is set up or --tls off says it may be read by anyone.
+    /// plain://127.0.0.1:PORT is served without TLS where there is a certificate
     #[arg(
         long,
         env = "FATHOM_LISTEN",

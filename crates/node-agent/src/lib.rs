@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod observer;
 pub mod pipeline;
 pub mod policies;
+pub mod prepare;
 pub mod run;
 pub mod tasks;
 pub mod uplinks;

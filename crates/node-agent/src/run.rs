@@ -89,6 +89,10 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             log("text");
             crate::cleanup::cleanup(&place)
         }
+        Some(Command::Prepare(prepare)) => {
+            log("text");
+            crate::prepare::prepare(&prepare)
+        }
         Some(Command::Check(config)) => checks::report(&config),
         None => {
             log(&cli.run.log_format);
@@ -168,7 +172,7 @@ impl Agent {
         let stop = CancellationToken::new();
         let (source, registry) = source_and_registry(&config, &stop).await?;
         if config.keeps_routes() {
-            routes::enable_forwarding().context("switch forwarding on")?;
+            routes::enable_forwarding(&config.proc).context("switch forwarding on")?;
         }
 
         let loaded = Arc::new(Loaded::load(&config.load()).context("load the datapath")?);

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -243,21 +244,24 @@ fn hop(route: &RouteMessage) -> Option<Hop> {
 /// Lets the node forward, both families. Where an interface takes its default route from router
 /// advertisements, it goes on doing so: forwarding alone would end that.
 ///
+/// `proc` is where the switches can be written; a container's own /proc has them read-only.
+///
 /// # Errors
 /// A switch that cannot be set.
-pub fn enable_forwarding() -> anyhow::Result<()> {
+pub fn enable_forwarding(proc: &Path) -> anyhow::Result<()> {
+    let switches = proc.join("sys/net");
     let set = |path: &str, value: &str| {
-        let path = format!("/proc/sys/net/{path}");
+        let path = switches.join(path);
         match std::fs::read_to_string(&path) {
             Ok(present) if present.trim() == value => return Ok(()),
             // A kernel without the family has nothing to forward.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             _ => {}
         }
-        std::fs::write(&path, value).with_context(|| format!("write {value} to {path}"))
+        std::fs::write(&path, value).with_context(|| format!("write {value} to {}", path.display()))
     };
     set("ipv4/ip_forward", "1")?;
-    if let Ok(interfaces) = std::fs::read_dir("/proc/sys/net/ipv6/conf") {
+    if let Ok(interfaces) = std::fs::read_dir(switches.join("ipv6/conf")) {
         for interface in interfaces.flatten() {
             let path = interface.path().join("accept_ra");
             if std::fs::read_to_string(&path).is_ok_and(|value| value.trim() == "1") {

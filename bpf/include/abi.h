@@ -228,6 +228,7 @@ enum l7_text_kind { FATHOM_L7_TEXTS(FATHOM_ENUM_TEXT) };
 #define EVENT_F_NO_L4       (1 << 5) /* ports are unknown, not zero */
 #define EVENT_F_LOCAL_HOST  (1 << 6) /* allowed because the peer is this node */
 #define EVENT_F_NO_IP       (1 << 7) /* addresses are unknown: the packet broke off earlier */
+#define EVENT_F_SENDER      (1 << 8) /* a process of this node sent it: `cookie` is its cgroup's id */
 
 /* event.match: how the deciding policy key matched; public policy_match_type. */
 #define MATCH_NONE       0
@@ -275,7 +276,7 @@ struct event {
 	__u16 flags;      /* EVENT_F_* */
 	__u8 match;       /* MATCH_* */
 	__u8 trigger;     /* enum trigger; top bit: LANE_DROPS */
-	__u64 cookie;     /* socket cookie; 0 = not known at this hook */
+	__u64 cookie;     /* socket cookie, or see EVENT_F_SENDER; 0 = not known at this hook */
 	__u32 packets;    /* since the last event of this direction */
 	__u32 service_id; /* 0 = not through a service */
 	__u64 bytes;      /* since the last event of this direction, from L3 up; SOCK: cgroup id */

@@ -38,4 +38,13 @@ static __always_inline __u32 identity_of(const __u8 addr[16])
 	return identity ? identity : IDENTITY_WORLD;
 }
 
+/*
+ * The cgroup of the process on this node that sent a packet to a pod; 0 = none
+ * did. What comes from elsewhere has lost its socket, or has another pod's.
+ */
+static __always_inline __u64 sender_cgroup(struct __sk_buff *skb, __u32 identity)
+{
+	return identity == IDENTITY_HOST ? bpf_skb_cgroup_id(skb) : 0;
+}
+
 #endif /* FATHOM_IDENTITY_H */

@@ -91,10 +91,20 @@ static __always_inline void report_local_identity(struct packet *pkt, __u32 ifin
 		pkt->local_identity = endpoint->identity;
 }
 
-/* Only what a pod itself sends still has its socket. */
-static __always_inline __u64 report_cookie(struct __sk_buff *skb, const struct packet *pkt)
+/*
+ * Only what a pod or this node itself sends still has its socket; of the node's
+ * the cgroup is told, which is a pod's if the pod has no network of its own.
+ */
+static __always_inline __u64 report_cookie(struct __sk_buff *skb, struct packet *pkt)
 {
-	return pkt->dir == DIR_EGRESS ? bpf_get_socket_cookie(skb) : 0;
+	__u64 cgroup;
+
+	if (pkt->dir == DIR_EGRESS)
+		return bpf_get_socket_cookie(skb);
+	cgroup = sender_cgroup(skb, pkt->remote_identity);
+	if (cgroup)
+		pkt->flags |= EVENT_F_SENDER;
+	return cgroup;
 }
 
 FATHOM_STEP report_drop(struct __sk_buff *skb, __u32 reason)
@@ -106,7 +116,6 @@ FATHOM_STEP report_drop(struct __sk_buff *skb, __u32 reason)
 
 	if (!pkt)
 		return TC_ACT_SHOT;
-	cookie = report_cookie(skb, pkt);
 	count_traffic(pkt->dir, reason & 0xff, pkt->bytes);
 	if (reason == DROP_POLICY_DENIED || reason == DROP_POLICY_DENY)
 		count_denial(pkt->rule_id, pkt->bytes);
@@ -115,6 +124,7 @@ FATHOM_STEP report_drop(struct __sk_buff *skb, __u32 reason)
 	if (!pkt->remote_identity && !(pkt->flags & EVENT_F_NO_IP))
 		pkt->remote_identity =
 			pkt->dir == DIR_EGRESS ? identity_of(pkt->daddr) : identity_of(pkt->saddr);
+	cookie = report_cookie(skb, pkt);
 	if (pkt->trigger != TRIGGER_REJUDGED)
 		pkt->trigger = TRIGGER_DROP;
 	pkt->packets = 1;

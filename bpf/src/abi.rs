@@ -290,6 +290,8 @@ pub mod flag {
     pub const NO_L4: u16 = 1 << 5;
     pub const LOCAL_HOST: u16 = 1 << 6;
     pub const NO_IP: u16 = 1 << 7;
+    /// A process of this node sent it: `cookie` is its cgroup's id.
+    pub const SENDER: u16 = 1 << 8;
 }
 
 /// Drop reasons, the public numbers.

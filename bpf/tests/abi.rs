@@ -346,6 +346,7 @@ fn every_flag_and_single_number_is_the_same() {
         ("EVENT_F_NO_L4", flag::NO_L4.into()),
         ("EVENT_F_LOCAL_HOST", flag::LOCAL_HOST.into()),
         ("EVENT_F_NO_IP", flag::NO_IP.into()),
+        ("EVENT_F_SENDER", flag::SENDER.into()),
         ("EVENT_TRIGGER_LANE_DROPS", abi::TRIGGER_LANE_DROPS.into()),
         ("ENDPOINT_F_READY", abi::ENDPOINT_READY),
         ("ENDPOINT_F_L7_OFF", abi::ENDPOINT_L7_OFF),

@@ -193,6 +193,7 @@ FATHOM_STEP l7_emit(struct __sk_buff *skb, __u32 type)
 		e->src_identity = w->remote_identity;
 		e->dst_identity = local;
 		e->obs_point = OBS_TO_ENDPOINT;
+		e->cookie = sender_cgroup(skb, w->remote_identity);
 	}
 	e->ifindex = w->ifindex;
 	e->rule_id = w->rule_id;
@@ -205,6 +206,8 @@ FATHOM_STEP l7_emit(struct __sk_buff *skb, __u32 type)
 	e->ct_state = w->index ? CT_REPLY : CT_ESTABLISHED;
 	e->tcp_flags = w->tcp_flags;
 	e->flags = w->flags | EVENT_F_REPLY_KNOWN | (w->index ? EVENT_F_REPLY : 0);
+	if (w->dir == DIR_INGRESS && e->cookie)
+		e->flags |= EVENT_F_SENDER;
 	e->match = w->match;
 	e->trigger = TRIGGER_PACKET;
 	e->service_id = w->service_id;

@@ -47,7 +47,7 @@ const fn shown(figure: &'static str, about: &'static str, reference: &'static st
 }
 
 /// The table, in its order.
-pub const AIMS: [Aim; 66] = [
+pub const AIMS: [Aim; 72] = [
     at_most("datapath.established.from_pod.v4", "established TCP packet, from_pod", 100.0, ""),
     at_most("datapath.established.to_pod.v4", "established TCP packet, to_pod", 100.0, ""),
     shown("datapath.established.from_pod.v6", "the same, IPv6, from_pod", ""),
@@ -104,6 +104,12 @@ pub const AIMS: [Aim; 66] = [
     shown("services.iptables.100", "among 100", ""),
     shown("services.iptables.5000", "among 5,000", ""),
     shown("services.iptables.growth", "5,000 services : 1, kube-proxy's rules", ""),
+    at_most("scale.first_start.ready_after", "agent in a cluster of 5,000 pods, start to ready", 10.0, ""),
+    at_most("scale.restart.ready_after", "the same, all in the kernel already", 10.0, ""),
+    at_most("scale.rss", "its memory, resident", 256.0, ""),
+    shown("scale.enforced.p50", "from a policy's edit to the first packet it decides, p50", ""),
+    at_most("scale.enforced.p99", "the same, p99", 500.0, ""),
+    shown("scale.cpu_per_edit", "agent CPU per edit", ""),
     at_most("ingest.ns_per_event.median", "agent, record → store, per event", 400.0, "9,700 ns"),
     shown("ingest.ns_per_message.median", "agent, record → store, per HTTP message", ""),
     shown("ingest.allocations_per_message", "allocations per HTTP message", ""),

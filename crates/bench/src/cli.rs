@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use nix::unistd::geteuid;
 
-use crate::{l7, services, suite, traffic};
+use crate::{l7, scale, services, suite, traffic};
 
 /// Measures what Fathom costs, and prints one "name value unit" line per figure
 #[derive(Debug, Parser)]
@@ -23,7 +23,7 @@ enum Command {
         /// the results as JSON on standard output; everything else then goes to standard error
         #[arg(long)]
         json: bool,
-        /// leave out the parts not named: datapath, messages, traffic, l7, services, agent, relay
+        /// leave out the parts not named: datapath, messages, traffic, l7, services, scale, agent, relay
         #[arg(long, value_delimiter = ',')]
         only: Vec<String>,
     },
@@ -50,6 +50,13 @@ enum Command {
     Services {
         #[command(flatten)]
         effort: Effort,
+    },
+    /// one agent in a large cluster: until it is ready, its memory, and how soon an edited policy counts
+    Scale {
+        #[command(flatten)]
+        effort: Effort,
+        #[command(flatten)]
+        size: scale::Size,
     },
 }
 
@@ -80,5 +87,6 @@ pub fn run() -> Result<()> {
         Command::Traffic { effort, null } => traffic::run(effort, null),
         Command::L7 { effort, null, only } => l7::run(effort, null, &only),
         Command::Services { effort } => services::run(effort),
+        Command::Scale { effort, size } => scale::run(effort, size),
     }
 }

@@ -8,6 +8,7 @@ mod follow;
 mod kube_proxy;
 mod l7;
 mod process;
+mod scale;
 mod services;
 mod stage;
 mod suite;

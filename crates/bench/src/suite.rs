@@ -30,12 +30,13 @@ enum Run {
     Own(&'static str),
 }
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     Part { area: "datapath", run: Run::Bench("datapath"), quick: true },
     Part { area: "messages", run: Run::Bench("messages"), quick: true },
     Part { area: "traffic", run: Run::Own("traffic"), quick: true },
     Part { area: "l7", run: Run::Own("l7"), quick: true },
     Part { area: "services", run: Run::Own("services"), quick: true },
+    Part { area: "scale", run: Run::Own("scale"), quick: true },
     Part { area: "agent", run: Run::Bench("ingest"), quick: false },
     Part { area: "agent", run: Run::Bench("get_flows"), quick: false },
     Part { area: "relay", run: Run::Bench("relay"), quick: false },

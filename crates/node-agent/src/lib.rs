@@ -12,6 +12,7 @@ pub mod control;
 pub mod datapath;
 pub mod events;
 pub mod health_ports;
+pub mod host_pods;
 pub mod http;
 pub mod metrics;
 pub mod observer;

@@ -42,6 +42,7 @@ use crate::events::reader::Reader;
 use crate::events::source::{KernelLedger, RecordSource};
 use crate::events::store::{StoreSizeError, Writer};
 use crate::events::{Store, StoreSize};
+use crate::host_pods::HostPods;
 use crate::http::{self, Readiness, SharedRegistry};
 use crate::metrics::{Metrics, Scrape};
 use crate::observer::agent::AgentService;
@@ -258,6 +259,11 @@ impl Pipeline {
             None => routes,
         };
         with_version(with_reflection(routes, served), &self.node.version)
+    }
+
+    /// Who runs in this node's network; whoever finds out writes it here.
+    pub fn host_pods(&self) -> Arc<ArcSwap<HostPods>> {
+        Arc::clone(&self.shared.host_pods)
     }
 
     /// Serves everything until `shutdown` turns true; then answers that follow end, others get `drain`

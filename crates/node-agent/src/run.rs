@@ -8,6 +8,7 @@
 //! | `uplinks`: devices that lead off the node, and who keeps its address there | runtime | told to stop |
 //! | `health ports`: what load balancers ask of services | runtime | told to stop |
 //! | `attach`: pods that another plugin wires (`--mode attach`) | runtime | told to stop |
+//! | `host pods`: cgroups of pods in the node's network | runtime | told to stop |
 //! | `notes`: pods that went while the agent was away | runtime | told to stop |
 //! | `fathom-reader`: drains the rings | a thread of its own, with the lowest latency there is | after the last drain |
 //! | `cni`: the plugin's socket | runtime | calls in flight have ended, or [`DRAIN`] |
@@ -67,6 +68,7 @@ use crate::datapath::{Datapath as _, Kernel};
 use crate::events::StoreSize;
 use crate::events::reader::Reader;
 use crate::health_ports;
+use crate::host_pods::{self, HostPod};
 use crate::pipeline::{Pipeline, PipelineConfig};
 use crate::policies::PoliciesService;
 use crate::tasks::{Tasks, unasked};
@@ -160,6 +162,15 @@ struct Agent {
     stop: CancellationToken,
 }
 
+/// Where the reconciler says what others look for.
+struct Lists {
+    routes: watch::Sender<Option<routes::Routes>>,
+    pods: watch::Sender<Option<Vec<WantedPod>>>,
+    host_pods: watch::Sender<Vec<HostPod>>,
+    surroundings: watch::Sender<Option<Surroundings>>,
+    health: watch::Sender<health_ports::Ports>,
+}
+
 impl Agent {
     async fn start_and_serve(config: Config) -> anyhow::Result<()> {
         let features = Features::probe();
@@ -242,8 +253,15 @@ impl Agent {
         let (pod_list, wanted_pods) = watch::channel(None);
         let (inside, surroundings) = watch::channel(None);
         let (health, health_ports) = watch::channel(health_ports::Ports::new());
-        let reconciler = self.reconciler(snapshot, report.clone(), route_list, pod_list, inside, health)?;
-        let reconciler = reconciler.answering(questions);
+        let (host_pod_list, wanted_host_pods) = watch::channel(Vec::new());
+        let lists = Lists {
+            routes: route_list,
+            pods: pod_list,
+            host_pods: host_pod_list,
+            surroundings: inside,
+            health,
+        };
+        let reconciler = self.reconciler(snapshot, report.clone(), lists)?.answering(questions);
         ControlMetrics::register(
             &self.pipeline.registry(),
             report,
@@ -267,6 +285,11 @@ impl Agent {
             let places = Places { proc: self.config.proc.clone(), netns_dir: self.config.netns_dir.clone() };
             let keep = attach::keep(places, self.attachments.clone(), wanted_pods, self.stop.clone());
             tasks.spawn("attach", async { keep.await.context("find pods that another plugin wired") });
+        }
+        if let Some(cgroup) = checks::cgroup(&self.config) {
+            let found = self.pipeline.host_pods();
+            let keep = host_pods::keep(cgroup, wanted_host_pods, found, self.stop.clone());
+            tasks.spawn_sure("host pods", keep);
         }
         let run_dir = self.config.place.run_dir.clone();
         tasks.spawn_sure("notes", notes::follow(run_dir, self.attachments.clone(), self.stop.clone()));
@@ -334,10 +357,7 @@ impl Agent {
         &self,
         snapshot: Arc<ArcSwap<Snapshot>>,
         report: Arc<ArcSwap<Report>>,
-        routes: watch::Sender<Option<routes::Routes>>,
-        pods: watch::Sender<Option<Vec<WantedPod>>>,
-        surroundings: watch::Sender<Option<Surroundings>>,
-        health: watch::Sender<health_ports::Ports>,
+        Lists { routes, pods, host_pods, surroundings, health }: Lists,
     ) -> anyhow::Result<Reconciler> {
         let config = &self.config;
         let filter = LabelFilter::with_user_rules(&config.labels).context("--labels")?;
@@ -367,6 +387,7 @@ impl Agent {
             publisher: Publisher::new(node, snapshot),
             outputs: Outputs {
                 pods,
+                host_pods,
                 routes,
                 surroundings,
                 health,

@@ -45,12 +45,16 @@ impl Output {
 impl Lab {
     /// Where processes of a place begin.
     pub(super) fn entry_of(&self, place: &Place) -> Result<Entry> {
-        let node = match place {
-            Place::Pod(key) => Some(self.pod(key)?.spec.node),
-            _ => None,
+        let (node, network) = match place {
+            Place::Pod(key) => {
+                let spec = self.pod(key)?.spec;
+                let network = if spec.host_network { Place::Node(spec.node.clone()) } else { place.clone() };
+                (Some(spec.node), network)
+            }
+            _ => (None, place.clone()),
         };
         let cgroup = self.cgroup.join(self.layout.cgroup_of(place, node.as_deref()));
-        Ok(Entry { netns: Some(self.layout.netns(place)), cgroup: Some(cgroup), ..Entry::default() })
+        Ok(Entry { netns: Some(self.layout.netns(&network)), cgroup: Some(cgroup), ..Entry::default() })
     }
 
     /// A command that will run in a place, ready to be given a terminal or pipes.

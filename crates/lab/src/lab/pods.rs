@@ -103,9 +103,11 @@ impl Lab {
         for process in mine {
             self.stop(&process, Signal::SIGKILL)?;
         }
-        let path = self.layout.netns(&Place::Pod(key.clone()));
-        self.cni("DEL", &attachment(&pod, &key, &path), Some(&pod.result))?;
-        netns::remove(&path)?;
+        if !pod.spec.host_network {
+            let path = self.layout.netns(&Place::Pod(key.clone()));
+            self.cni("DEL", &attachment(&pod, &key, &path), Some(&pod.result))?;
+            netns::remove(&path)?;
+        }
         cgroup::remove(
             &self.cgroup.join(self.layout.cgroup_of(&Place::Pod(key.clone()), Some(&pod.spec.node))),
         )?;
@@ -218,17 +220,22 @@ impl Lab {
         let key = spec.key();
         // The object first: the agent wants to know the pod's labels when it is wired.
         self.write_pod(spec, &[])?;
-        let path = self.layout.netns(&Place::Pod(key.clone()));
-        netns::create(&path)?;
-        self.prepare_pod(&path)?;
         let mut pod = Pod {
             spec: spec.clone(),
             container_id: container_id(&self.layout.name, &key),
             result: Value::Null,
             addresses: Vec::new(),
         };
-        pod.result = self.cni("ADD", &attachment(&pod, &key, &path), None)?;
-        pod.addresses = addresses(&pod.result)?;
+        if spec.host_network {
+            let index = self.state().spec.nodes.iter().position(|n| n.name == spec.node).unwrap_or(0);
+            pod.addresses = node_addresses(index).to_vec();
+        } else {
+            let path = self.layout.netns(&Place::Pod(key.clone()));
+            netns::create(&path)?;
+            self.prepare_pod(&path)?;
+            pod.result = self.cni("ADD", &attachment(&pod, &key, &path), None)?;
+            pod.addresses = addresses(&pod.result)?;
+        }
         self.write_pod(spec, &pod.addresses)?;
         self.update(|state| state.pods.insert(key, pod)).map(drop)
     }

@@ -72,6 +72,7 @@ pub fn pod(spec: &PodSpec, uid: &str, addresses: &[IpAddr], host: IpAddr) -> Val
         "metadata": metadata,
         "spec": {
             "nodeName": spec.node,
+            "hostNetwork": spec.host_network,
             "serviceAccountName": "default",
             "containers": [{ "name": "main", "image": "lab", "ports": ports }],
         },

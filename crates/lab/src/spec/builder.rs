@@ -103,6 +103,7 @@ impl PodSpec {
             namespace: "default".to_owned(),
             node: node.to_owned(),
             labels: BTreeMap::new(),
+            host_network: false,
             deployment: None,
             ports: Vec::new(),
             run: Vec::new(),
@@ -118,6 +119,13 @@ impl PodSpec {
     #[must_use]
     pub fn label(mut self, key: &str, value: &str) -> Self {
         self.labels.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// With its node's network.
+    #[must_use]
+    pub fn host_network(mut self) -> Self {
+        self.host_network = true;
         self
     }
 

@@ -94,6 +94,9 @@ pub struct PodSpec {
     pub node: String,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// It has its node's network and is wired by nobody.
+    #[serde(default)]
+    pub host_network: bool,
     /// The Deployment the pod belongs to, when it belongs to one.
     #[serde(default)]
     pub deployment: Option<String>,

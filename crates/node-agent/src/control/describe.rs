@@ -12,6 +12,7 @@ use prost::Message;
 
 use super::plan::{Holder, ThisNode};
 use super::services::Frontend;
+use crate::cluster::model::Pod;
 use crate::cluster::snapshot::{EndpointInfo, RuleInfo, RuleRef, ServiceInfo};
 
 /// Writes the body of the `flow.Endpoint` message that says the same.
@@ -58,6 +59,20 @@ pub fn unknown_pod(node: &ThisNode, namespace: &str, name: &str, id: u32) -> End
         namespace: namespace.into(),
         pod_name: name.into(),
         labels: reserved_labels(reserved::INIT),
+        cluster_name: node.cluster.clone(),
+        node_name: node.name.clone(),
+        ..EndpointInfo::default()
+    })
+}
+
+/// A pod that has this node's network, and so its identity.
+pub fn host_pod(node: &ThisNode, pod: &Pod) -> EndpointInfo {
+    encoded(EndpointInfo {
+        identity: reserved::HOST,
+        namespace: pod.namespace.clone(),
+        pod_name: pod.name.clone(),
+        labels: reserved_labels(reserved::HOST),
+        workload: pod.workload.as_ref().map(|w| (w.name.clone(), w.kind.clone())),
         cluster_name: node.cluster.clone(),
         node_name: node.name.clone(),
         ..EndpointInfo::default()

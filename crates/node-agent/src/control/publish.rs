@@ -56,6 +56,10 @@ impl Publisher {
         }
     }
 
+    pub fn node(&self) -> &ThisNode {
+        &self.node
+    }
+
     /// Takes in a computation. [`Self::publish`] makes it visible.
     pub fn update<R: Registry>(
         &mut self,

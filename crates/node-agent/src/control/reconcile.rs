@@ -31,6 +31,7 @@ use crate::cni::attachments::{Attachment, Attachments, EndpointState, LastKnownR
 use crate::datapath::Datapath;
 use crate::events::agent_events::AgentEvents;
 use crate::health_ports;
+use crate::host_pods::{self, HostPod};
 use crate::http::Readiness;
 use crate::observer::peer::Peer;
 use crate::uplinks::{self, Surroundings};
@@ -48,6 +49,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct Outputs {
     /// The pods of this node, for whoever looks for those that another plugin wired.
     pub pods: watch::Sender<Option<Vec<WantedPod>>>,
+    /// Those that have its network, for whoever looks for their cgroups.
+    pub host_pods: watch::Sender<Vec<HostPod>>,
     pub routes: watch::Sender<Option<Routes>>,
     /// Who is inside the cluster, for the devices that lead off the node.
     pub surroundings: watch::Sender<Option<Surroundings>>,
@@ -361,6 +364,12 @@ impl Reconciler {
         self.outputs.pods.send_if_modified(|current| {
             let changed = current.as_ref() != Some(&pods);
             *current = Some(pods);
+            changed
+        });
+        self.outputs.host_pods.send_if_modified(|current| {
+            let pods = host_pods::wanted(&self.index, self.publisher.node());
+            let changed = *current != pods;
+            *current = pods;
             changed
         });
         report::ipcache_events(&self.outputs.events, &outcome.renamed, &self.planner, &self.publisher);

@@ -117,6 +117,7 @@ impl Agent {
                 pods: watch::Sender::new(None),
                 surroundings: watch::Sender::new(None),
                 health: watch::Sender::default(),
+                host_pods: watch::Sender::new(Vec::new()),
                 routes: routes_tx,
                 peers: peers_tx,
                 events: events.clone(),

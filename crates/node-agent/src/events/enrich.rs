@@ -6,14 +6,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 use fathom_bpf::abi::{self, Event, direction, kind};
 use hashbrown::HashMap;
 
 use super::clock::WallClock;
-use super::flow::{Flow, ServiceEnd, has_ports};
+use super::flow::{Flow, ServiceEnd, cgroup_id, has_ports};
 use super::stand_in::StandIns;
 use crate::cluster::snapshot::{Device, EndpointInfo, Snapshot};
+use crate::host_pods::HostPods;
 
 /// Identity of addresses outside the cluster.
 const WORLD: u32 = 2;
@@ -25,6 +26,7 @@ pub type LocalAddresses = HashMap<(u32, u8), [u8; 16], foldhash::fast::RandomSta
 pub struct Enricher {
     source: Arc<ArcSwap<Snapshot>>,
     snapshot: Arc<Snapshot>,
+    host_pods: Cache<Arc<ArcSwap<HostPods>>, Arc<HostPods>>,
     local_addresses: LocalAddresses,
     clock: WallClock,
     stand_ins: StandIns,
@@ -34,7 +36,19 @@ impl Enricher {
     pub fn new(source: Arc<ArcSwap<Snapshot>>) -> Self {
         let snapshot = source.load_full();
         let local_addresses = local_addresses(&snapshot);
-        Self { source, snapshot, local_addresses, clock: WallClock::new(), stand_ins: StandIns::default() }
+        Self {
+            source,
+            snapshot,
+            host_pods: Cache::new(Arc::default()),
+            local_addresses,
+            clock: WallClock::new(),
+            stand_ins: StandIns::default(),
+        }
+    }
+
+    /// Pods in the node's own network are told by their cgroups.
+    pub fn with_host_pods(self, host_pods: Arc<ArcSwap<HostPods>>) -> Self {
+        Self { host_pods: Cache::new(host_pods), ..self }
     }
 
     /// Takes up the newest snapshot and clock offset: once per batch, so that the flows of a batch are
@@ -84,7 +98,10 @@ impl Enricher {
         let (local_source, local_destination) = local_ends(event, device);
         let is_frontend = |end| flow.service.is_some() && flow.service_end == end;
         let at = End { snapshot: &snapshot, local: local_source, frontend: is_frontend(ServiceEnd::Source) };
-        let new_source = self.endpoint(at, source, event.src_identity);
+        let new_source = match self.host_pod(event) {
+            Some(pod) => pod,
+            None => self.endpoint(at, source, event.src_identity),
+        };
         let at = End { local: local_destination, frontend: is_frontend(ServiceEnd::Destination), ..at };
         let new_destination = self.endpoint(at, destination, event.dst_identity);
         (flow.source, flow.destination) = (new_source, new_destination);
@@ -100,6 +117,15 @@ impl Enricher {
         {
             flow.event.saddr = *address;
         }
+    }
+
+    /// Who called or sent in the node's own network, if it was a pod.
+    fn host_pod(&mut self, event: &Event) -> Option<Arc<EndpointInfo>> {
+        let cgroup = if event.kind == kind::SOCK && event.ifindex != 0 { 0 } else { cgroup_id(event) };
+        if cgroup == 0 {
+            return None;
+        }
+        self.host_pods.load().of_cgroup(cgroup).cloned()
     }
 
     /// Who is at this end: the local pod, else who has the address, else what the identity says.

@@ -165,3 +165,29 @@ fn the_deciding_rule_is_joined() {
     assert_eq!(enrich(Event { rule_id: 9, ..event() }).rule.map(|rule| rule.id), Some(9));
     assert!(enrich(Event { rule_id: 10, ..event() }).rule.is_none());
 }
+
+#[test]
+fn a_pod_in_the_nodes_network_is_told_by_its_cgroup() {
+    let info = EndpointInfo { identity: 1, pod_name: "exporter".into(), ..Default::default() };
+    let pods: HostPods = [(77, endpoint(info))].into_iter().collect();
+    let mut enricher = enricher(snapshot()).with_host_pods(Arc::new(ArcSwap::from_pointee(pods)));
+    let mut source = |event: Event| enricher.enrich(&event).source.pod_name.to_string();
+    let sent = Event {
+        direction: direction::INGRESS,
+        saddr: address("192.168.0.1"),
+        src_identity: 1,
+        flags: flag::SENDER,
+        cookie: 77,
+        ..event()
+    };
+    assert_eq!(source(sent), "exporter");
+    assert_eq!(source(Event { cookie: 78, ..sent }), "", "another process of the node");
+    assert_eq!(source(Event { flags: 0, ..sent }), "", "a socket's cookie is no cgroup");
+    let called = Event { ifindex: 0, saddr: [0; 16], bytes: 77, ..sock() };
+    assert_eq!(source(called), "exporter");
+    assert_eq!(
+        source(Event { ifindex: IFINDEX, ..called }),
+        "web",
+        "who has a device is who the device says"
+    );
+}

@@ -137,9 +137,24 @@ impl Flow {
         if self.event.kind == kind::SOCK { 0 } else { self.event.bytes }
     }
 
-    /// The cgroup of the socket's owner; 0 on packets.
+    /// The cgroup of the socket's owner: of whoever calls, or of the process of this node that sent the
+    /// packet; 0 when it is not known.
     pub fn cgroup_id(&self) -> u64 {
-        if self.event.kind == kind::SOCK { self.event.bytes } else { 0 }
+        cgroup_id(&self.event)
+    }
+
+    /// 0 when it is not known.
+    pub fn socket_cookie(&self) -> u64 {
+        if has(&self.event, flag::SENDER) { 0 } else { self.event.cookie }
+    }
+}
+
+/// See [`Flow::cgroup_id`].
+pub(super) fn cgroup_id(event: &Event) -> u64 {
+    match event.kind {
+        kind::SOCK => event.bytes,
+        _ if has(event, flag::SENDER) => event.cookie,
+        _ => 0,
     }
 }
 

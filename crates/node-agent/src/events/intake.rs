@@ -17,6 +17,7 @@ use super::sequence::Sequences;
 use super::source::KernelCounts;
 use super::store::{Store, Writer};
 use crate::cluster::snapshot::Snapshot;
+use crate::host_pods::HostPods;
 use crate::metrics::{FlowCounters, Metrics};
 
 /// Flows published at once: enough that one wake-up of the followers costs little per flow, few
@@ -35,6 +36,8 @@ pub struct Shared {
     pub rate: Rate,
     pub metrics: Arc<Metrics>,
     pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Who runs in this node's network.
+    pub host_pods: Arc<ArcSwap<HostPods>>,
     kernel_losses: std::sync::Mutex<Reported>,
 }
 
@@ -62,6 +65,7 @@ impl Shared {
             rate: Rate::default(),
             metrics,
             snapshot,
+            host_pods: Arc::default(),
         }
     }
 
@@ -115,7 +119,8 @@ impl Intake {
     pub fn new(shared: Arc<Shared>, writer: Writer, redaction: Redaction) -> Self {
         Self {
             l7: Join::new(redaction),
-            enricher: Enricher::new(Arc::clone(&shared.snapshot)),
+            enricher: Enricher::new(Arc::clone(&shared.snapshot))
+                .with_host_pods(Arc::clone(&shared.host_pods)),
             counters: shared.metrics.flow_counters(),
             undecodable: Undecodable { count: 0, since_ns: fathom_api::time::now(), logged: None },
             writer,

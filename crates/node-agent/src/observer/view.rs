@@ -160,7 +160,7 @@ impl<'a> View<'a> {
             interface: self.device(),
             trace_id: message.map_or("", message::trace_id),
             sock_xlate_point: if self.is_sock() { event.obs_point.into() } else { 0 },
-            socket_cookie: event.cookie,
+            socket_cookie: flow.socket_cookie(),
             cgroup_id: flow.cgroup_id(),
             trace_reason: if trace { trace_reason(event.ct_state).into() } else { 0 },
             policies: self.policies(),

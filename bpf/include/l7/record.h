@@ -13,6 +13,7 @@
 #include "uapi.h"
 #include "addr.h"
 #include "emit.h"
+#include "identity.h"
 #include "ledger.h"
 #include "wire.h"
 #include "l7/state.h"

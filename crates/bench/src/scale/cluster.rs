@@ -72,8 +72,11 @@ impl Size {
         let app = app(service % APPS);
         let hash = format!("{:010x}", u64::from(service) * 0x9e37_79b9 & 0xff_ffff_ffff);
         let addresses = self.addresses(number);
-        let env = |name: &str| json!({ "name": name, "value": format!("{name} of {app}") });
-        let condition = |kind: &str| json!({ "type": kind, "status": "True", "lastTransitionTime": "2026-11-28T06:00:00Z" });
+        let variables = ["DATABASE_URL", "LOG_LEVEL", "CACHE_SIZE", "FEATURES"];
+        let variables = variables.map(|name| json!({ "name": name, "value": format!("{name} of {app}") }));
+        let conditions = ["Initialized", "Ready", "ContainersReady", "PodScheduled"].map(
+            |kind| json!({ "type": kind, "status": "True", "lastTransitionTime": "2026-11-28T06:00:00Z" }),
+        );
         let probe = |path: &str| {
             json!({ "httpGet": { "path": path, "port": "http", "scheme": "HTTP" },
             "periodSeconds": 10, "timeoutSeconds": 1, "successThreshold": 1, "failureThreshold": 3 })
@@ -103,7 +106,7 @@ impl Size {
                         { "name": "http", "containerPort": 8080, "protocol": "TCP" },
                         { "name": "metrics", "containerPort": 9090, "protocol": "TCP" },
                     ],
-                    "env": ["DATABASE_URL", "LOG_LEVEL", "CACHE_SIZE", "FEATURES"].map(env),
+                    "env": variables,
                     "resources": { "requests": { "cpu": "100m", "memory": "128Mi" }, "limits": { "memory": "256Mi" } },
                     "readinessProbe": probe("/ready"),
                     "livenessProbe": probe("/live"),
@@ -117,7 +120,7 @@ impl Size {
                 "hostIP": node_addresses(node)[0],
                 "podIP": addresses[0],
                 "podIPs": addresses.map(|ip| json!({ "ip": ip })),
-                "conditions": ["Initialized", "Ready", "ContainersReady", "PodScheduled"].map(condition),
+                "conditions": conditions,
                 "containerStatuses": [{ "name": "main", "ready": true, "restartCount": 0, "started": true }],
             },
         })
@@ -137,15 +140,16 @@ impl Size {
                 })
                 .collect();
             let app = app(service % APPS);
+            let (kind, short) = [("IPv4", "v4"), ("IPv6", "v6")][family];
             json!({
                 "apiVersion": "discovery.k8s.io/v1",
                 "kind": "EndpointSlice",
                 "metadata": {
-                    "name": format!("{app}-{}", ["v4", "v6"][family]),
+                    "name": format!("{app}-{short}"),
                     "namespace": namespace(service / APPS),
                     "labels": { "kubernetes.io/service-name": app },
                 },
-                "addressType": ["IPv4", "IPv6"][family],
+                "addressType": kind,
                 "endpoints": endpoints,
                 "ports": [{ "name": "http", "port": 8080, "protocol": "TCP" }],
             })

@@ -39,8 +39,8 @@ pub fn run(effort: Effort, lab: &Lab, objects: &Objects) -> Result<()> {
     let (begun, stop) = (Instant::now(), AtomicBool::new(false));
     let pid = lab.agent_pid(NODE)?;
     let (arrived, stamps) = mpsc::channel();
+    let going = || !stop.load(Ordering::Relaxed);
     let mut took = std::thread::scope(|scope| {
-        let going = || !stop.load(Ordering::Relaxed);
         scope.spawn(|| {
             while going() {
                 // Refused or full: then this one is lost, as packets are.

@@ -9,7 +9,8 @@
 //! * [`handle`]: one request; [`server`]: the listener, and what tests may do to it.
 //!
 //! What it is not: an API server. No controllers run, so nothing makes EndpointSlices or token Secrets, and no
-//! kubelet; requests are judged by RBAC alone.
+//! kubelet; requests are judged by RBAC alone; and a uid that comes with a new object is kept, so that a lab knows
+//! its pods' before they are there.
 //! References: <https://kubernetes.io/docs/reference/using-api/api-concepts/>,
 //! <https://kubernetes.io/docs/reference/using-api/server-side-apply/>,
 //! <https://kubernetes.io/docs/reference/access-authn-authz/rbac/>.

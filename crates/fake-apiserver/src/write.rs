@@ -98,9 +98,9 @@ fn finish_new(
     if resource.namespaced {
         metadata["namespace"] = json!(place.namespace);
     }
-    let hex = unique();
-    metadata["uid"] =
-        json!(format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32]));
+    if metadata["uid"].as_str().unwrap_or_default().is_empty() {
+        metadata["uid"] = json!(uid());
+    }
     metadata["creationTimestamp"] = json!(managers::now());
     metadata["generation"] = json!(1);
     object = in_order(resource, name, object, None)?;
@@ -453,6 +453,11 @@ fn check_version(resource: &Resource, name: &str, there: &Value, object: &Value)
         return Err(Refusal::conflict(resource, name, &why));
     }
     Ok(())
+}
+
+fn uid() -> String {
+    let hex = unique();
+    format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
 }
 
 /// 32 digits that no other call returns.

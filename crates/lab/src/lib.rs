@@ -21,5 +21,6 @@ pub mod spec;
 mod workload;
 
 pub use lab::{
-    Follow, Lab, Output, Pod, Source, Status, Tools, Where, down, flow_of, leftovers, names as lab_names,
+    Account, Asked, Follow, Lab, Output, Pod, Source, Status, Tools, Where, down, flow_of, leftovers,
+    names as lab_names,
 };

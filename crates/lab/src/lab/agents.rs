@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
-use super::{Lab, Where};
+use super::{Account, Lab, Where};
 use crate::layout::{NETNS, Place, node_addresses, pod_cidrs};
 use crate::machine::enter::Entry;
 use crate::machine::{netns, wait};
-use crate::spec::{Datapath, Wiring};
+use crate::spec::{Datapath, ObjectSource, Wiring};
 
 /// Loading programs takes a verifier's time on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -91,10 +91,6 @@ impl Lab {
             self.layout.name.clone(),
             "--run-dir".into(),
             run_dir,
-            "--objects".into(),
-            path(self.layout.objects()),
-            "--identities".into(),
-            path(self.layout.identities()),
             "--cgroup".into(),
             path(self.cgroup.join(self.layout.node_cgroup(node))),
             "--bpffs".into(),
@@ -109,6 +105,19 @@ impl Lab {
             "--metrics-listen".into(),
             format!("127.0.0.1:{HTTP_PORT}"),
         ];
+        let source = match spec.source {
+            ObjectSource::Directory => [
+                "--objects".to_owned(),
+                path(self.layout.objects()),
+                "--identities".into(),
+                path(self.layout.identities()),
+            ]
+            .to_vec(),
+            ObjectSource::Kubernetes => {
+                ["--kubeconfig".to_owned(), path(self.kubeconfig(Account::Agent))].to_vec()
+            }
+        };
+        arguments.extend(source);
         if spec.wiring != Wiring::Fathom {
             arguments.extend(["--mode", "attach", "--netns-dir", NETNS].map(str::to_owned));
         }

@@ -1,6 +1,7 @@
 //! A running lab: brought up, changed, looked at, taken down.
 
 mod agents;
+mod api_server;
 mod down;
 mod events;
 mod exec;
@@ -16,16 +17,17 @@ mod tools;
 mod up;
 mod wiring;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
 use crate::layout::{LabName, Layout, Place};
-use crate::objects::Objects;
-use crate::spec::Spec;
+use crate::objects::{Directory, Objects};
+use crate::spec::{ObjectSource, Spec};
 
+pub use api_server::{Account, Asked};
 pub use down::{down, is_ephemeral, leftovers};
 pub use events::{Follow, Source, flow_of};
 pub use exec::{Output, Where};
@@ -88,7 +90,10 @@ impl Lab {
             .build()
             .context("start an async runtime")?;
         let cgroup = crate::machine::cgroup::mount_point()?.join(layout.cgroup_name());
-        let objects = Objects::create(&layout.objects())?;
+        let objects = match state.spec.source {
+            ObjectSource::Directory => Objects::Directory(Directory::create(&layout.objects())?),
+            ObjectSource::Kubernetes => Objects::Server(api_server::server(&layout)),
+        };
         Ok(Self {
             layout,
             tools,
@@ -146,9 +151,9 @@ impl Lab {
         })
     }
 
-    /// The objects' directory, as agents see it.
-    pub fn objects_dir(&self) -> &Path {
-        self.objects.dir()
+    /// The objects' directory, as agents see it, where objects are files.
+    pub fn objects_dir(&self) -> PathBuf {
+        self.layout.objects()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -277,7 +277,7 @@ impl Lab {
         let index = self.state().spec.nodes.iter().position(|n| n.name == spec.node).unwrap_or(0);
         let [host, _] = node_addresses(index);
         let uid = self.layout.pod_uid(&spec.key());
-        self.objects.put(&objects::pod(spec, &uid, addresses, host)).map(drop)
+        self.objects.put(&objects::pod(spec, &uid, addresses, host))
     }
 
     /// Brings up to date what follows from pods and services: EndpointSlices and DNS names.

@@ -5,21 +5,20 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::Lab;
-use crate::objects::Head;
+use crate::objects::{self, Head};
 
 impl Lab {
-    /// Applies a NetworkPolicy's YAML text; returns its file.
+    /// Applies a NetworkPolicy's YAML text.
     ///
     /// # Errors
     /// When the text names no object.
-    pub fn apply_policy(&self, yaml: &str) -> Result<PathBuf> {
-        let path = self.objects.put_text(yaml)?;
+    pub fn apply_policy(&self, yaml: &str) -> Result<()> {
+        self.objects.put_text(yaml)?;
         let name = Head::read(yaml)?.metadata.name;
         self.update(|state| {
             state.spec.policies.retain(|old| Head::read(old).is_ok_and(|head| head.metadata.name != name));
             state.spec.policies.push(yaml.to_owned());
-        })?;
-        Ok(path)
+        })
     }
 
     /// Removes a NetworkPolicy; absent is fine.
@@ -33,8 +32,8 @@ impl Lab {
         })
     }
 
-    /// Where a NetworkPolicy is kept.
+    /// The file a NetworkPolicy is kept in, where objects are files.
     pub fn policy_path(&self, namespace: &str, name: &str) -> PathBuf {
-        self.objects.path("NetworkPolicy", namespace, name)
+        self.layout.objects().join(objects::file_name("NetworkPolicy", namespace, name))
     }
 }

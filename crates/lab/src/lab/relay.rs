@@ -5,10 +5,12 @@ use std::time::Duration;
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
-use super::Lab;
+use super::api_server::NAMESPACE;
+use super::{Account, Lab};
 use crate::layout::{Place, control_addresses, node_addresses};
 use crate::machine::enter::Entry;
 use crate::machine::wait;
+use crate::spec::ObjectSource;
 
 const NAME: &str = "relay";
 
@@ -39,6 +41,13 @@ impl Lab {
             let [address, _] = node_addresses(i);
             arguments.extend(["--peer".to_owned(), format!("{}={address}:4244", node.name)]);
         }
+        if self.spec().source == ObjectSource::Kubernetes {
+            let kubeconfig = self.kubeconfig(Account::Relay).display().to_string();
+            let names = ["--namespace", NAMESPACE, "--pod-name", "relay"].map(str::to_owned);
+            arguments.extend(["--kubeconfig".to_owned(), kubeconfig]);
+            arguments.extend(names);
+        }
+        arguments.extend(self.spec().relay_args);
         self.launch(NAME, &entry, &self.tools.relay, &arguments)?;
         let socket = self.layout.relay_socket();
         wait::until("the relay to answer", Duration::from_secs(20), || {

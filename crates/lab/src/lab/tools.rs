@@ -11,6 +11,7 @@ pub struct Tools {
     pub cni: PathBuf,
     pub agent: PathBuf,
     pub relay: PathBuf,
+    pub api_server: PathBuf,
     pub cli: PathBuf,
     /// Directory of the reference CNI plugins, as Debian's `containernetworking-plugins` has it.
     pub plugins: PathBuf,
@@ -25,6 +26,7 @@ impl Tools {
             cni: at("fathom-cni"),
             agent: at("fathom-agent"),
             relay: at("fathom-relay"),
+            api_server: at("fathom-fake-apiserver"),
             cli: at("fathom"),
             plugins: PathBuf::from("/usr/lib/cni"),
         }

@@ -13,7 +13,7 @@ use super::{Lab, Tools};
 use crate::layout::{LabName, Layout};
 use crate::machine::process::ProcessId;
 use crate::machine::{bpffs, cgroup, wait};
-use crate::spec::{Datapath, Spec};
+use crate::spec::{Datapath, ObjectSource, Spec};
 
 pub fn up(spec: Spec, tools: Tools, ephemeral: bool) -> Result<Lab> {
     spec.check()?;
@@ -23,6 +23,9 @@ pub fn up(spec: Spec, tools: Tools, ephemeral: bool) -> Result<Lab> {
     let mut needed = vec![tools.lab.as_path(), tools.cni.as_path()];
     if spec.datapath == Datapath::Fathom {
         needed.push(&tools.agent);
+    }
+    if spec.source == ObjectSource::Kubernetes {
+        needed.push(&tools.api_server);
     }
     if spec.relay {
         needed.push(&tools.relay);
@@ -86,6 +89,10 @@ impl Lab {
             cgroup::create(&self.cgroup.join(self.layout.node_cgroup(&node.name)))?;
         }
         self.lay_network(&spec)?;
+        if spec.source == ObjectSource::Kubernetes {
+            self.start_api_server()?;
+            self.install()?;
+        }
         self.write_objects(&spec)?;
         if spec.datapath == Datapath::Fathom {
             bpffs::mount_at(&self.layout.bpffs())?;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::{
-    Datapath, HostSpec, NamespaceSpec, NodeSpec, PodSpec, PortSpec, Protocol, ServicePortSpec, ServiceSpec,
-    Spec, Wiring,
+    Datapath, HostSpec, NamespaceSpec, NodeSpec, ObjectSource, PodSpec, PortSpec, Protocol, ServicePortSpec,
+    ServiceSpec, Spec, Wiring,
 };
 
 impl Spec {
@@ -16,6 +16,7 @@ impl Spec {
             name: name.to_owned(),
             datapath: Datapath::Fathom,
             wiring: Wiring::Fathom,
+            source: ObjectSource::Directory,
             nodes: (0..nodes).map(node).collect(),
             namespaces: Vec::new(),
             pods: Vec::new(),
@@ -25,6 +26,7 @@ impl Spec {
             isolated: false,
             relay: false,
             agent_args: Vec::new(),
+            relay_args: Vec::new(),
         }
     }
 
@@ -38,6 +40,13 @@ impl Spec {
     #[must_use]
     pub fn wiring(mut self, wiring: Wiring) -> Self {
         self.wiring = wiring;
+        self
+    }
+
+    /// With an API server as the source of objects.
+    #[must_use]
+    pub fn kubernetes(mut self) -> Self {
+        self.source = ObjectSource::Kubernetes;
         self
     }
 

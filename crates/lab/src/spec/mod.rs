@@ -21,6 +21,8 @@ pub struct Spec {
     pub datapath: Datapath,
     #[serde(default)]
     pub wiring: Wiring,
+    #[serde(default)]
+    pub source: ObjectSource,
     pub nodes: Vec<NodeSpec>,
     #[serde(default)]
     pub namespaces: Vec<NamespaceSpec>,
@@ -43,6 +45,9 @@ pub struct Spec {
     /// Further arguments for every agent.
     #[serde(default)]
     pub agent_args: Vec<String>,
+    /// Further arguments for the relay.
+    #[serde(default)]
+    pub relay_args: Vec<String>,
 }
 
 /// Who moves the packets.
@@ -54,6 +59,17 @@ pub enum Datapath {
     Fathom,
     /// Plain routing by the kernel: the yardstick of benchmarks, and the lab's own test.
     None,
+}
+
+/// Where agents get the cluster's objects from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectSource {
+    /// A directory of YAML files.
+    #[default]
+    Directory,
+    /// An API server in the control place; agents and relay are there with the roles of the manifests alone.
+    Kubernetes,
 }
 
 /// Who gives pods their interfaces.

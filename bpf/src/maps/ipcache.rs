@@ -78,6 +78,23 @@ impl Ipcache {
         self.prefixes.remove(&lpm_key(prefix))
     }
 
+    /// Who has a whole address.
+    ///
+    /// # Errors
+    /// Whatever bpf(2) returns.
+    pub fn get(&self, address: IpAddr) -> Result<Option<u32>> {
+        Ok(self.exact.get(&ip_to_bytes(address))?.map(|entry| entry.identity))
+    }
+
+    /// Who has the longest prefix that holds an address.
+    ///
+    /// # Errors
+    /// Whatever bpf(2) returns.
+    pub fn get_prefix(&self, address: IpAddr) -> Result<Option<u32>> {
+        let key = IpcacheLpmKey { prefixlen: 128, addr: ip_to_bytes(address) };
+        Ok(self.prefixes.get(&key)?.map(|entry| entry.identity))
+    }
+
     /// Every whole address, in no order.
     ///
     /// # Errors

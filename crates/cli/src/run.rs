@@ -25,6 +25,7 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if failure::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if error.is::<failure::Denied>() => ExitCode::from(failure::ERROR),
         Err(error) => {
             note(format_args!("Error: {error:#}"));
             ExitCode::from(failure::status(&error))

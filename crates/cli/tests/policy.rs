@@ -76,3 +76,114 @@ fn get_asks_for_one_policy_by_either_name() {
     assert_eq!(code, 2);
     assert!(err.contains("shop/web is not in namespace live"), "{err}");
 }
+
+fn explained() -> ExplainResponse {
+    let end = |name: &str, address: &str, identity, node: &str| {
+        let (name, address, node_name) = (name.into(), address.into(), node.into());
+        Some(ExplainedEndpoint { name, address, identity, node_name, ..Default::default() })
+    };
+    let rule = |name: &str, direction: Direction, index| RuleRef {
+        kind: "NetworkPolicy".into(),
+        namespace: "live".into(),
+        name: name.into(),
+        direction: direction.into(),
+        index: Some(index),
+    };
+    let selecting = SelectingPolicy {
+        kind: "NetworkPolicy".into(),
+        namespace: "live".into(),
+        name: "relay".into(),
+        edited: Some(Edited {
+            by: "policies/relay.yaml".into(),
+            time: Some(timestamp(1_777_716_000_000_000_000)),
+        }),
+        problems: vec!["spec.ingress[2]: \u{1b}[2Jbad".into()],
+    };
+    let near = ExplainedRule {
+        rule: Some(rule("relay", Direction::Ingress, 1)),
+        text: "from pods app=web in live, port http/TCP".into(),
+        misses: vec![Miss { field: "label".into(), wanted: "app=web".into(), found: "app=fanout".into() }],
+    };
+    let out = ExplainedRule {
+        rule: Some(rule("out", Direction::Egress, 0)),
+        text: "to anybody, any port".into(),
+        misses: vec![],
+    };
+    let path = ExplainedPath {
+        from: end("live/fanout", "10.244.1.5", 300, "node-a"),
+        to: end("live/relay", "10.244.2.9", 301, "node-b"),
+        service: "live/relay:80".into(),
+        protocol: 6,
+        port: Some(8080),
+        egress: Some(ExplainedSide {
+            node_name: "node-a".into(),
+            decision: Decision::Allowed.into(),
+            reason: "a rule allows it".into(),
+            rules: vec![out],
+            ..Default::default()
+        }),
+        ingress: Some(ExplainedSide {
+            node_name: "node-b".into(),
+            decision: Decision::Denied.into(),
+            reason: "no rule of the policies that select it allows this".into(),
+            nearest: vec![near],
+            selecting: vec![selecting],
+            differs: "the policies as they are now allow it".into(),
+            ..Default::default()
+        }),
+    };
+    let outside = ExplainedPath {
+        to: end("192.0.2.7", "192.0.2.7", 0, ""),
+        from: path.from.clone(),
+        protocol: 1,
+        egress: path.egress.clone(),
+        ingress: Some(ExplainedSide {
+            decision: Decision::NotJudged.into(),
+            reason: "192.0.2.7 is no pod of this cluster: no table decides for it".into(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    ExplainResponse { paths: vec![path, outside], more: 2 }
+}
+
+const EXPLAIN: &str = "policy explain --from fanout --to svc/relay -n live";
+
+#[test]
+fn explain_tells_who_decides_by_what_rule_and_which_came_nearest() {
+    let server = Server::start(Script { explained: Some(explained()), ..Default::default() });
+    let (code, out, err) = run(server.fathom(&format!("{EXPLAIN} -p http")));
+    assert_eq!((code, err.as_str()), (1, ""), "denied is an answer, told by the exit status");
+    assert_eq!(out, common::golden("policy-explain.txt"));
+    let request = ExplainRequest {
+        from: "fanout".into(),
+        to: "svc/relay".into(),
+        namespace: "live".into(),
+        port: "http".into(),
+    };
+    assert_eq!(server.script.asked_why.lock().unwrap().pop(), Some(request));
+    let (code, json, _) = run(server.fathom(&format!("{EXPLAIN} -o json")));
+    assert_eq!(code, 1);
+    assert!(json.starts_with("{\"paths\":[{\"from\":{\"name\":\"live/fanout\""), "{json}");
+}
+
+#[test]
+fn explain_ends_with_0_when_allowed_and_1_when_not_or_when_nobody_knows() {
+    let only = |change: fn(&mut ExplainResponse)| {
+        let mut response = explained();
+        response.paths.remove(0);
+        change(&mut response);
+        let (code, _, err) =
+            run(Server::start(Script { explained: Some(response), ..Default::default() }).fathom(EXPLAIN));
+        (code, err)
+    };
+    assert_eq!(only(|_| ()), (0, String::new()));
+    let (code, err) = only(|response| response.paths[0].egress.as_mut().unwrap().decision = 0);
+    assert_eq!(code, 1);
+    assert!(err.starts_with("Error: not every node that decides has answered"), "{err}");
+    let (code, out, err) = run(Server::start(Script::default()).fathom(EXPLAIN));
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("there is no pod or service a/b"), "{err}");
+    let (code, help, _) = run(fathom("policy explain --help"));
+    assert!(code == 0 && help.contains("Exit status: 0 when all that was asked about is allowed"), "{help}");
+}

@@ -210,6 +210,8 @@ impl Agent {
         let (inputs, asker) = Inputs::new();
         let policies = PoliciesService {
             asker,
+            running: Arc::new(Kernel::new(loaded.clone())),
+            snapshot: snapshot.clone(),
             source: inputs.feed.status.clone(),
             node_name: pipeline.node_name().clone(),
         };

@@ -4,8 +4,8 @@
 //! the verdict here is always that of the look-up in the compiled table.
 //!
 //! How far a rule is from a packet is what would have to change for it to match: each field counts once, and
-//! of a rule's peers and ports the nearest pair counts. What can never match counts for more: a podSelector
-//! for an address without a pod, and a rule that could not be understood.
+//! of a rule's peers and ports the nearest pair counts. What is of another kind counts for more: a podSelector
+//! for an address without a pod, an ipBlock for a pod, and a rule that could not be understood.
 
 use std::sync::Arc;
 
@@ -73,6 +73,8 @@ pub enum Miss {
     Block {
         wanted: IpBlock,
         found: Option<IpNet>,
+        /// The address is a pod's.
+        of_pod: bool,
     },
     Protocol {
         wanted: Protocol,
@@ -97,6 +99,7 @@ impl Miss {
     fn weight(&self) -> usize {
         match self {
             Self::NoPod | Self::Nobody | Self::Inside | Self::Broken => 2,
+            Self::Block { of_pod: true, .. } => 2,
             _ => 1,
         }
     }
@@ -255,7 +258,8 @@ impl Case<'_> {
         if prefixes.clone().any(|(prefix, _)| block.selects(*prefix)) {
             return Vec::new();
         }
-        vec![Miss::Block { wanted: block.clone(), found: prefixes.next().map(|(prefix, _)| *prefix) }]
+        let found = prefixes.next().map(|(prefix, _)| *prefix);
+        vec![Miss::Block { wanted: block.clone(), found, of_pod: self.remote.is_some() }]
     }
 
     /// By which fields the nearest of a rule's ports misses.

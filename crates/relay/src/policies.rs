@@ -1,10 +1,14 @@
 //! `fathom.v1.Policies` for the whole cluster.
 
+mod explain;
+
 use std::collections::BTreeMap;
 
 use fathom_api::fathom_v1::policies_client::PoliciesClient;
 use fathom_api::fathom_v1::policies_server::Policies;
-use fathom_api::fathom_v1::{InstalledPolicy, ListPoliciesRequest, ListPoliciesResponse};
+use fathom_api::fathom_v1::{
+    ExplainRequest, ExplainResponse, InstalledPolicy, ListPoliciesRequest, ListPoliciesResponse,
+};
 use tonic::{Request, Response, Status};
 
 use crate::pool::Pool;
@@ -31,6 +35,10 @@ impl Policies for RelayPolicies {
         let (answers, missing) = answered(answers)?;
         let all = answers.into_iter().flat_map(|answer| answer.policies);
         Ok(without(&missing, ListPoliciesResponse { policies: merged(all) }))
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
+        explain::explain(&self.pool, request.into_inner()).await.map(Response::new)
     }
 }
 

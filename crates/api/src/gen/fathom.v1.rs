@@ -1660,6 +1660,176 @@ pub struct Edited {
     #[prost(message, optional, tag = "2")]
     pub time: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// Who opens a connection to whom. Each end is one of: "POD" or "NAMESPACE/POD"; an address; an identity's
+/// number, or its name when it is a reserved one ("reserved:world"); a label selector ("app=web,tier!=db"),
+/// which stands for each identity that has pods with such labels.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainRequest {
+    #[prost(string, tag = "1")]
+    pub from: ::prost::alloc::string::String,
+    /// Also a service, "svc/NAME" or "NAMESPACE/svc/NAME" or its address: each of its backends.
+    #[prost(string, tag = "2")]
+    pub to: ::prost::alloc::string::String,
+    /// Of names without one; empty = "default".
+    #[prost(string, tag = "3")]
+    pub namespace: ::prost::alloc::string::String,
+    /// "80", "80/udp", "http", "http/tcp", "icmp", "icmpv6"; TCP unless it says otherwise. May be left out for a
+    /// service with one port.
+    #[prost(string, tag = "4")]
+    pub port: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub paths: ::prost::alloc::vec::Vec<ExplainedPath>,
+    /// Paths that were left out because there are too many.
+    #[prost(uint32, tag = "2")]
+    pub more: u32,
+}
+/// One pair of ends. A connection is judged twice: when it leaves and when it arrives.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainedPath {
+    #[prost(message, optional, tag = "1")]
+    pub from: ::core::option::Option<ExplainedEndpoint>,
+    #[prost(message, optional, tag = "2")]
+    pub to: ::core::option::Option<ExplainedEndpoint>,
+    /// "NAMESPACE/NAME:PORT" of the service that leads there; empty without one.
+    #[prost(string, tag = "3")]
+    pub service: ::prost::alloc::string::String,
+    /// IANA number.
+    #[prost(uint32, tag = "4")]
+    pub protocol: u32,
+    /// Absent when packets have none.
+    #[prost(uint32, optional, tag = "5")]
+    pub port: ::core::option::Option<u32>,
+    #[prost(message, optional, tag = "6")]
+    pub egress: ::core::option::Option<ExplainedSide>,
+    #[prost(message, optional, tag = "7")]
+    pub ingress: ::core::option::Option<ExplainedSide>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainedEndpoint {
+    /// "NAMESPACE/POD", an address, "reserved:world", "cidr:10.0.0.0/8".
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The address that was asked about; empty when the identity was.
+    #[prost(string, tag = "2")]
+    pub address: ::prost::alloc::string::String,
+    /// 0 = that of the address, as the side's remote_identity tells.
+    #[prost(uint32, tag = "3")]
+    pub identity: u32,
+    #[prost(string, repeated, tag = "4")]
+    pub labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Empty outside of the cluster.
+    #[prost(string, tag = "5")]
+    pub node_name: ::prost::alloc::string::String,
+}
+/// What the running tables of one node decide about one direction.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainedSide {
+    /// The node whose tables decide.
+    #[prost(string, tag = "1")]
+    pub node_name: ::prost::alloc::string::String,
+    #[prost(enumeration = "Decision", tag = "2")]
+    pub decision: i32,
+    /// The decision in words.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// 0 = no rule was asked.
+    #[prost(uint32, tag = "4")]
+    pub rule_id: u32,
+    /// What decided: the rules of the entry.
+    #[prost(message, repeated, tag = "5")]
+    pub rules: ::prost::alloc::vec::Vec<ExplainedRule>,
+    /// When denied: the rules that came nearest to allowing it.
+    #[prost(message, repeated, tag = "6")]
+    pub nearest: ::prost::alloc::vec::Vec<ExplainedRule>,
+    /// The policies that restrict the pod in this direction.
+    #[prost(message, repeated, tag = "7")]
+    pub selecting: ::prost::alloc::vec::Vec<SelectingPolicy>,
+    /// Set when the policies as they are now decide otherwise than the table in force.
+    #[prost(string, tag = "8")]
+    pub differs: ::prost::alloc::string::String,
+    /// Number of the deciding step in the kernel's order; see Trace.
+    #[prost(uint32, tag = "9")]
+    pub step: u32,
+    #[prost(uint32, tag = "10")]
+    pub local_identity: u32,
+    #[prost(uint32, tag = "11")]
+    pub remote_identity: u32,
+    /// Of the longest prefix that holds the remote address, where that has an identity of its own too; else 0.
+    #[prost(uint32, tag = "12")]
+    pub cidr_identity: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainedRule {
+    #[prost(message, optional, tag = "1")]
+    pub rule: ::core::option::Option<RuleRef>,
+    /// What it matches: "from pods app=web in live, port 8080/TCP".
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+    /// By which fields it misses; none for a rule that matches.
+    #[prost(message, repeated, tag = "3")]
+    pub misses: ::prost::alloc::vec::Vec<Miss>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Miss {
+    /// "label", "namespace label", "namespace", "pod", "CIDR", "protocol", "port", "rule".
+    #[prost(string, tag = "1")]
+    pub field: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub wanted: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub found: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SelectingPolicy {
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub namespace: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "4")]
+    pub edited: ::core::option::Option<Edited>,
+    /// What could not be understood in it.
+    #[prost(string, repeated, tag = "5")]
+    pub problems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Decision {
+    /// Not known here: node_name is the one to ask.
+    Unspecified = 0,
+    Allowed = 1,
+    Denied = 2,
+    /// No table decides: outside of the cluster, in the host's network, or a pod that talks to itself.
+    NotJudged = 3,
+}
+impl Decision {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DECISION_UNSPECIFIED",
+            Self::Allowed => "DECISION_ALLOWED",
+            Self::Denied => "DECISION_DENIED",
+            Self::NotJudged => "DECISION_NOT_JUDGED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DECISION_UNSPECIFIED" => Some(Self::Unspecified),
+            "DECISION_ALLOWED" => Some(Self::Allowed),
+            "DECISION_DENIED" => Some(Self::Denied),
+            "DECISION_NOT_JUDGED" => Some(Self::NotJudged),
+            _ => None,
+        }
+    }
+}
 /// Generated client implementations.
 pub mod policies_client {
     #![allow(
@@ -1776,6 +1946,31 @@ pub mod policies_client {
                 .insert(GrpcMethod::new("fathom.v1.Policies", "ListPolicies"));
             self.inner.unary(req, path, codec).await
         }
+        /// Whether one end may open connections to another by the running tables, and why.
+        pub async fn explain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExplainRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/fathom.v1.Policies/Explain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("fathom.v1.Policies", "Explain"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1799,6 +1994,11 @@ pub mod policies_server {
             tonic::Response<super::ListPoliciesResponse>,
             tonic::Status,
         >;
+        /// Whether one end may open connections to another by the running tables, and why.
+        async fn explain(
+            &self,
+            request: tonic::Request<super::ExplainRequest>,
+        ) -> std::result::Result<tonic::Response<super::ExplainResponse>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct PoliciesServer<T> {
@@ -1906,6 +2106,49 @@ pub mod policies_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListPoliciesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/fathom.v1.Policies/Explain" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExplainSvc<T: Policies>(pub Arc<T>);
+                    impl<T: Policies> tonic::server::UnaryService<super::ExplainRequest>
+                    for ExplainSvc<T> {
+                        type Response = super::ExplainResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExplainRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Policies>::explain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExplainSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -39,6 +39,7 @@ pub struct Script {
     pub ledger: Option<GetLedgerResponse>,
     pub agent_events: Vec<GetAgentEventsResponse>,
     pub policies: ListPoliciesResponse,
+    pub explained: Option<ExplainResponse>,
     pub sick: bool,
     /// Flows looked at, as the trailers of an answer say.
     pub examined: Option<u64>,
@@ -47,6 +48,7 @@ pub struct Script {
     pub nobody_answered: bool,
     /// What was asked.
     pub asked: Mutex<Vec<GetFlowsRequest>>,
+    pub asked_why: Mutex<Vec<ExplainRequest>>,
     pub asked_policies: Mutex<Vec<ListPoliciesRequest>>,
     pub authorization: Mutex<Option<String>>,
 }
@@ -189,6 +191,12 @@ impl Policies for Service {
     ) -> Result<Response<ListPoliciesResponse>, Status> {
         self.0.asked_policies.lock().unwrap().push(request.into_inner());
         self.with_missing(self.0.policies.clone())
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
+        self.0.asked_why.lock().unwrap().push(request.into_inner());
+        let explained = self.0.explained.clone();
+        explained.map(Response::new).ok_or_else(|| Status::not_found("there is no pod or service a/b"))
     }
 }
 

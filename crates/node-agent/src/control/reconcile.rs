@@ -276,10 +276,26 @@ impl Reconciler {
                 let (namespace, name) = (attachment.namespace.into(), attachment.pod_name.into());
                 Some(LocalEndpoint { namespace, name, entry: *entry })
             };
+            let node = self.peers.node.as_str();
+            let mut pods = state::pods(&self.index, &self.planner, node);
+            for attachment in self.attachments.list() {
+                let wired = |pod: &&mut state::KnownPod| {
+                    (&*pod.namespace, &*pod.name) == (&*attachment.namespace, &*attachment.pod_name)
+                };
+                if let Some(pod) = pods.iter_mut().find(wired) {
+                    pod.addresses.clone_from(&attachment.addresses);
+                }
+            }
             self.answer = Some(Arc::new(PolicyState {
                 policies: self.since.list(),
                 world: state::world(&self.applied),
                 endpoints: self.attachments.list().into_iter().filter_map(local).collect(),
+                pods,
+                services: self.index.services.iter().cloned().collect(),
+                frontends: state::frontends(&self.applied),
+                prefixes: self.applied.contents.prefixes.iter().map(|(p, number)| (*p, *number)).collect(),
+                cluster: self.peers.cluster.as_str().into(),
+                node: node.into(),
                 behind: self.applied.behind().clone(),
             }));
         }

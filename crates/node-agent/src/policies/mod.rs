@@ -1,17 +1,26 @@
 //! `fathom.v1.Policies`: which policies are in force, and why. Read-only.
 //!
-//! [`list`] is about policies as they are installed.
+//! [`list`] is about policies as they are installed; [`explain`] about two who may or may not talk, whom
+//! [`parties`] finds.
 
+mod explain;
 mod list;
+mod parties;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use fathom_api::fathom_v1::policies_server::Policies;
-use fathom_api::fathom_v1::{ListPoliciesRequest, ListPoliciesResponse};
+use fathom_api::fathom_v1::{
+    ExplainRequest, ExplainResponse, ExplainedSide, ListPoliciesRequest, ListPoliciesResponse,
+};
 use tonic::{Request, Response, Status};
 
+use self::explain::Explainer;
+use crate::cluster::snapshot::Snapshot;
 use crate::cluster::source::SourceStatus;
 use crate::control::state::{Asker, PolicyState};
+use crate::datapath::Running;
 
 /// Longest text of a question that is looked at, in bytes: names and selectors are shorter.
 const LONGEST: usize = 1024;
@@ -20,6 +29,10 @@ const LONGEST: usize = 1024;
 #[derive(Clone)]
 pub struct PoliciesService {
     pub asker: Asker,
+    /// What is in the kernel.
+    pub running: Arc<dyn Running>,
+    /// Names of rules.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
     /// What is wrong with objects.
     pub source: Arc<SourceStatus>,
     /// This node's name, as in flows.
@@ -27,6 +40,23 @@ pub struct PoliciesService {
 }
 
 impl PoliciesService {
+    /// One look at policies and tables; reading those is work for a thread that may block.
+    async fn explained(&self, request: ExplainRequest) -> Result<ExplainResponse, Status> {
+        let (state, service) = (self.state().await?, self.clone());
+        let look = move || {
+            let explainer = Explainer {
+                state: &state,
+                snapshot: &service.snapshot.load(),
+                running: &*service.running,
+                node_name: &service.node_name,
+            };
+            explainer.explain(&request)
+        };
+        let looked = tokio::task::spawn_blocking(look).await;
+        looked
+            .unwrap_or_else(|error| Err(Status::internal(format!("the look at the tables failed: {error}"))))
+    }
+
     async fn state(&self) -> Result<Arc<PolicyState>, Status> {
         self.asker.state().await.map_err(|why| Status::unavailable(why.to_string()))
     }
@@ -57,5 +87,18 @@ impl Policies for PoliciesService {
         let problems = self.source.problems.load();
         let policies = list::policies(&state, &problems, &self.node_name, &request);
         Ok(Response::new(ListPoliciesResponse { policies }))
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
+        let request = request.into_inner();
+        let ExplainRequest { from, to, namespace, port } = &request;
+        check_length([("from", &**from), ("to", &**to), ("namespace", &**namespace), ("port", &**port)])?;
+        let explained = self.explained(request.clone()).await?;
+        let is_odd = |side: &Option<ExplainedSide>| side.as_ref().is_some_and(|s| !s.differs.is_empty());
+        if explained.paths.iter().any(|path| is_odd(&path.egress) || is_odd(&path.ingress)) {
+            // Perhaps tables were being swapped just then: what differs twice differs.
+            return self.explained(request).await.map(Response::new);
+        }
+        Ok(Response::new(explained))
     }
 }

@@ -36,6 +36,7 @@ pub mod load;
 mod log;
 pub mod maps;
 pub mod named;
+pub mod neighbours;
 pub mod probe;
 pub mod ring;
 mod skel;

@@ -29,6 +29,11 @@ impl Ipcache {
         Self { exact, prefixes }
     }
 
+    /// Addresses it can hold, and as many prefixes.
+    pub fn capacity(&self) -> u32 {
+        self.exact.capacity()
+    }
+
     /// Sets the identity of a pod's or node's address.
     ///
     /// # Errors

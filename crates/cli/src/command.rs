@@ -9,6 +9,7 @@ use clap::{
     ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
 };
 
+use crate::doctor::DoctorArgs;
 use crate::observe::typed::ObserveArgs;
 use crate::policy::typed::PolicyArgs;
 use crate::settings::typed::GlobalArgs;
@@ -32,6 +33,8 @@ pub enum Task {
     Top(TopArgs),
     /// Tell how the server is, and whether its stream is complete
     Status(StatusArgs),
+    /// Tell what is missing or degraded, node by node, what follows and what to do
+    Doctor(DoctorArgs),
     /// List what the server knows
     List(ListArgs),
     /// Tell which policies are in force

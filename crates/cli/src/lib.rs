@@ -7,6 +7,7 @@ mod command;
 mod completion;
 mod config;
 mod connect;
+mod doctor;
 mod duration;
 mod failure;
 mod list;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::command::{Cli, Task, WatchWhat};
 use crate::settings::{ConfigFile, Settings, Sources, file};
 use crate::terminal::note;
-use crate::{completion, config, failure, list, observe, policy, status, top, watch};
+use crate::{completion, config, doctor, failure, list, observe, policy, status, top, watch};
 
 /// Runs one command: 0 when it did what was asked, 1 when something went wrong, 2 when the command
 /// line can't be followed.
@@ -62,6 +62,7 @@ fn run(cli: &Cli) -> Result<()> {
             Task::Observe(args) => observe::run(args, &settings).await,
             Task::Top(args) => top::run(args, &settings).await,
             Task::Status(args) => status::run(args, &settings).await,
+            Task::Doctor(args) => doctor::run(args, &settings).await,
             Task::List(args) => list::run(args.what, &settings).await,
             Task::Policy(args) => policy::run(&args.what, &settings).await,
             Task::Watch(args) => match args.what {

@@ -28,8 +28,26 @@ pub enum Command {
     Cleanup(Place),
     /// Make a node ready for the agent in a pod: mount what it needs as the node sees it, put the plugin in place
     Prepare(Prepare),
-    /// Say what this machine can do, and exit
-    Check(Box<Config>),
+    /// Say what this machine can do, what it lacks and what follows, and exit; takes the flags of the agent
+    Check(Box<Check>),
+}
+
+/// What `check` takes.
+#[derive(Clone, Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    pub config: Config,
+
+    /// How findings are printed
+    #[arg(long, short, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub output: CheckOutput,
+}
+
+/// See [`Check::output`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckOutput {
+    Text,
+    Json,
 }
 
 /// What [`Command::Prepare`] does, and where.
@@ -123,6 +141,10 @@ pub struct Config {
     /// Directory in which container runtimes name network namespaces, for --mode attach
     #[arg(long, env = "FATHOM_NETNS_DIR", default_value = "/run/netns", value_name = "DIR")]
     pub netns_dir: PathBuf,
+
+    /// How often node and agent are looked over for what is missing or degraded
+    #[arg(long, env = "FATHOM_CHECK_INTERVAL", default_value = "60s", value_parser = a_second_or_more, value_name = "DURATION")]
+    pub check_interval: Duration,
 
     /// cgroup v2 directory whose processes have services translated at the socket; "none" = at tc only
     /// [default: the root of the mounted tree]

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use fathom_lab::Lab;
 use fathom_lab::layout::Place;
 use fathom_lab::machine::netns;
-use fathom_lab::objects::Objects;
+use fathom_lab::objects::Directory;
 
 use super::cluster;
 use crate::cli::Effort;
@@ -31,7 +31,7 @@ const NEVER: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When an edit is not enforced within a minute.
-pub fn run(effort: Effort, lab: &Lab, objects: &Objects) -> Result<()> {
+pub fn run(effort: Effort, lab: &Lab, objects: &Directory) -> Result<()> {
     let edits = effort.of(20, 120);
     let (client, server) = (socket(lab, "client", 0)?, socket(lab, "server", PORT)?);
     client.connect(SocketAddr::new(lab.pod("server")?.v4(), PORT)).context("connect the client's socket")?;
@@ -74,7 +74,7 @@ pub fn run(effort: Effort, lab: &Lab, objects: &Objects) -> Result<()> {
 fn edit(
     edits: u32,
     begun: Instant,
-    objects: &Objects,
+    objects: &Directory,
     stamps: &Receiver<Duration>,
     pid: i32,
 ) -> Result<Vec<Duration>> {

@@ -9,7 +9,7 @@ mod edits;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use fathom_lab::objects::Objects;
+use fathom_lab::objects::Directory;
 use fathom_lab::spec::{PodSpec, Protocol, Spec};
 use fathom_lab::{Lab, Tools};
 
@@ -35,7 +35,7 @@ pub fn run(effort: Effort, size: Size) -> Result<()> {
     let pid = lab.agent_pid(NODE)?;
     figure("scale.rss_of_nothing", process::resident(pid)? as f64 / MIB, "MiB");
 
-    let objects = Objects::create(&lab.objects_dir().join("scale"))?;
+    let objects = Directory::create(&lab.objects_dir().join("scale"))?;
     let mut written = 0;
     for object in size.objects() {
         objects.put(&object)?;

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use fathom_api::Raw;
 use fathom_api::fathom_v1::agent_server::{Agent, AgentServer};
+use fathom_api::fathom_v1::doctor_server::{Doctor, DoctorServer};
 use fathom_api::fathom_v1::policies_server::{Policies, PoliciesServer};
 use fathom_api::fathom_v1::*;
 use fathom_api::observer::*;
@@ -40,6 +41,12 @@ pub struct Script {
     pub agent_events: Vec<GetAgentEventsResponse>,
     pub policies: ListPoliciesResponse,
     pub explained: Option<ExplainResponse>,
+    /// `None`: a server that examines nothing.
+    pub findings: Option<Vec<Finding>>,
+    /// Instead of this build's.
+    pub version: Option<&'static str>,
+    /// How far the server's clock is ahead, in seconds.
+    pub ahead: i64,
     pub sick: bool,
     /// Flows looked at, as the trailers of an answer say.
     pub examined: Option<u64>,
@@ -201,6 +208,26 @@ impl Policies for Service {
 }
 
 #[tonic::async_trait]
+impl Doctor for Service {
+    async fn examine(&self, _: Request<ExamineRequest>) -> Result<Response<ExamineResponse>, Status> {
+        let findings = self.0.findings.clone().unwrap_or_default();
+        Ok(Response::new(ExamineResponse { findings }))
+    }
+
+    async fn ping(&self, _: Request<PingRequest>) -> Result<Response<PingResponse>, Status> {
+        if self.0.findings.is_none() {
+            return Err(Status::unimplemented("unknown service fathom.v1.Doctor"));
+        }
+        let time = fathom_api::time::now() + self.0.ahead * 1_000_000_000;
+        Ok(Response::new(PingResponse {
+            node_name: "relay".into(),
+            version: self.0.version.unwrap_or(env!("CARGO_PKG_VERSION")).into(),
+            time: Some(fathom_api::time::timestamp(time)),
+        }))
+    }
+}
+
+#[tonic::async_trait]
 impl Peer for Service {
     type NotifyStream = BoxStream<'static, Result<ChangeNotification, Status>>;
 
@@ -245,6 +272,7 @@ impl Server {
                 .add_service(ObserverServer::new(Service(served.clone())))
                 .add_service(AgentServer::new(Service(served.clone())))
                 .add_service(PoliciesServer::new(Service(served.clone())))
+                .add_service(DoctorServer::new(Service(served.clone())))
                 .add_service(PeerServer::new(Service(served)))
                 .serve_with_incoming(UnixListenerStream::new(listener))
                 .await

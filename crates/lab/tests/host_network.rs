@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use fathom_api::flow::{Flow, Verdict};
 use fathom_lab::Lab;
 use fathom_lab::spec::{PodSpec, Protocol, ServiceSpec, Spec};
@@ -11,6 +13,7 @@ use support::want::Want;
 use support::{Stream, answered, eventually, tools, unique};
 
 const HOST: u32 = 1;
+const SOON: Duration = Duration::from_secs(20);
 
 fn lab() -> Lab {
     let spec = Spec::new(&unique("hostnet"), 1)
@@ -44,8 +47,8 @@ fn what_a_host_network_pod_sends_has_its_name_and_what_its_node_sends_has_none()
         // Not the node itself.
         let mark = stream.mark();
         answered(&lab, "node-a", &["tcp", &target]);
-        let flow = stream.see(mark, &Want::forwarded("reserved:host", "web").ingress().family(v6));
-        assert_eq!(source(&flow), (HOST, String::new()));
+        let of_the_node = |flow: &Flow| source(flow) == (HOST, String::new()) && flow.is_reply == Some(false);
+        stream.follow().wait_for("a packet of the node itself", mark, SOON, of_the_node).unwrap();
     }
 
     // At the socket: which backend a service's client got.
@@ -53,12 +56,12 @@ fn what_a_host_network_pod_sends_has_its_name_and_what_its_node_sends_has_none()
     answered(&lab, "exporter", &["tcp", &service]);
     let translated = |flow: &Flow| flow.verdict() == Verdict::Translated && source(flow).1 == "exporter";
     let what = "the service's choice for the pod";
-    stream.follow().wait_for(what, mark, std::time::Duration::from_secs(20), translated).unwrap();
+    stream.follow().wait_for(what, mark, SOON, translated).unwrap();
 
     // Its answers have its name too; what is sent to it goes to the node.
     let mark = stream.mark();
     answered(&lab, "web", &["tcp", &format!("{}:9100", lab.pod("exporter").unwrap().v4())]);
     stream.see(mark, &Want::forwarded("web", "reserved:host").egress());
     let answer = |flow: &Flow| flow.is_reply == Some(true) && source(flow).1 == "exporter";
-    stream.follow().wait_for("an answer", mark, std::time::Duration::from_secs(20), answer).unwrap();
+    stream.follow().wait_for("an answer", mark, SOON, answer).unwrap();
 }

@@ -2,7 +2,7 @@
 # The only door: everything this project does is a target here.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-down test lint bench verifier vm fuzz clean
+.PHONY: help build demo demo-down test lint bench image image-binaries verifier vm fuzz clean
 SHELL := /bin/bash
 
 help: ## this list
@@ -36,6 +36,20 @@ bench: ## the benchmarks of SPECIFICATION.md, five to ten minutes (root); ARGS="
 	@ci/bootstrap --extras --software
 	cargo build --release --workspace --bins $(BENCHES)
 	@target/release/fathom-bench all $(ARGS)
+
+image: image-binaries ## target/image/fathom.tar for `ctr images import`, `kind load image-archive` or `docker load`; needs no Docker
+	ci/images/oci --bin-dir target/image --output target/image/fathom.tar
+	ci/images/check target/image/fathom.tar
+
+# The plugin runs on nodes, whatever their C library: it is linked statically.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+
+image-binaries:
+	@ci/bootstrap
+	cargo build --profile dist --bins -p fathom-cli -p fathom-node-agent -p fathom-relay
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile dist --bins -p fathom-cni --target $(HOST)
+	mkdir -p target/image
+	cp target/dist/fathom target/dist/fathom-agent target/dist/fathom-relay target/$(HOST)/dist/fathom-cni target/image/
 
 verifier: ## instructions processed per program on this kernel (root)
 	@ci/bootstrap

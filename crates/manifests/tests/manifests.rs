@@ -148,9 +148,15 @@ fn containers(pod: &PodSpec) -> impl Iterator<Item = &Container> {
 
 #[test]
 fn the_agent_is_not_privileged_and_each_capability_has_its_reason() {
-    let text = std::fs::read_to_string(manifests().join("base/agent.yaml")).unwrap();
-    let pod = pod_of(&overlay("").unwrap(), "DaemonSet/fathom-agent");
-    for container in containers(&pod) {
+    let read = |path: &str| std::fs::read_to_string(manifests().join(path)).unwrap();
+    let text = read("base/agent.yaml");
+    each_has_its_reason(&text, &pod_of(&overlay("").unwrap(), "DaemonSet/fathom-agent"));
+    let text = text + &read("components/attach/agent.yaml");
+    each_has_its_reason(&text, &pod_of(&overlay("overlays/attach").unwrap(), "DaemonSet/fathom-agent"));
+}
+
+fn each_has_its_reason(text: &str, pod: &PodSpec) {
+    for container in containers(pod) {
         let context = container.security_context.as_ref().unwrap();
         assert_eq!(context.privileged, None, "{}", container.name);
         assert_eq!(context.allow_privilege_escalation, Some(false), "{}", container.name);

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use fathom_policy::{Policy, spec};
+use fathom_policy::{Policy, cilium, spec};
 use ipnet::IpNet;
 
 /// Labels of an object, in order.
@@ -23,12 +23,22 @@ pub enum Kind {
     Service,
     EndpointSlice,
     NetworkPolicy,
+    CiliumNetworkPolicy,
+    CiliumClusterwideNetworkPolicy,
 }
 
 impl Kind {
     /// Every kind, in the order a source should deliver them.
-    pub const ALL: [Kind; 6] =
-        [Kind::Namespace, Kind::Node, Kind::Pod, Kind::Service, Kind::EndpointSlice, Kind::NetworkPolicy];
+    pub const ALL: [Kind; 8] = [
+        Kind::Namespace,
+        Kind::Node,
+        Kind::Pod,
+        Kind::Service,
+        Kind::EndpointSlice,
+        Kind::NetworkPolicy,
+        Kind::CiliumNetworkPolicy,
+        Kind::CiliumClusterwideNetworkPolicy,
+    ];
 
     /// The `apiVersion` the agent reads this kind in.
     pub fn api_version(self) -> &'static str {
@@ -36,6 +46,7 @@ impl Kind {
             Kind::Namespace | Kind::Node | Kind::Pod | Kind::Service => "v1",
             Kind::EndpointSlice => "discovery.k8s.io/v1",
             Kind::NetworkPolicy => "networking.k8s.io/v1",
+            Kind::CiliumNetworkPolicy | Kind::CiliumClusterwideNetworkPolicy => "cilium.io/v2",
         }
     }
 
@@ -48,6 +59,8 @@ impl Kind {
             Kind::Service => "Service",
             Kind::EndpointSlice => "EndpointSlice",
             Kind::NetworkPolicy => "NetworkPolicy",
+            Kind::CiliumNetworkPolicy => "CiliumNetworkPolicy",
+            Kind::CiliumClusterwideNetworkPolicy => "CiliumClusterwideNetworkPolicy",
         }
     }
 
@@ -60,6 +73,8 @@ impl Kind {
             Kind::Service => "services",
             Kind::EndpointSlice => "endpointslices",
             Kind::NetworkPolicy => "networkpolicies",
+            Kind::CiliumNetworkPolicy => "ciliumnetworkpolicies",
+            Kind::CiliumClusterwideNetworkPolicy => "ciliumclusterwidenetworkpolicies",
         }
     }
 
@@ -82,7 +97,7 @@ impl Kind {
 
     /// Whether objects of this kind live in no namespace.
     pub fn is_cluster_scoped(self) -> bool {
-        matches!(self, Kind::Namespace | Kind::Node)
+        matches!(self, Kind::Namespace | Kind::Node | Kind::CiliumClusterwideNetworkPolicy)
     }
 }
 
@@ -120,6 +135,8 @@ pub enum Object {
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     NetworkPolicy(Arc<NetworkPolicy>),
+    CiliumNetworkPolicy(Arc<CiliumPolicy>),
+    CiliumClusterwideNetworkPolicy(Arc<CiliumPolicy>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,6 +210,7 @@ pub struct Pod {
 pub struct Service {
     pub namespace: Arc<str>,
     pub name: Arc<str>,
+    pub labels: Labels,
     /// Empty for headless and ExternalName services, which have no frontend.
     pub cluster_ips: Vec<IpAddr>,
     pub ports: Vec<ServicePort>,
@@ -271,17 +289,45 @@ pub struct SliceEndpoint {
     pub for_nodes: BTreeSet<Arc<str>>,
 }
 
-/// A NetworkPolicy: what was written, and what it means.
+/// A policy: what was written, and what it means.
 #[derive(Clone, Debug)]
 pub struct NetworkPolicy {
-    pub written: spec::NetworkPolicy,
-    /// Follows from `written` alone.
+    pub written: Written,
+    /// Follows from `written` and, where that names services, from those.
     pub meaning: Policy,
+}
+
+/// A policy as somebody wrote it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Written {
+    Kubernetes(spec::NetworkPolicy),
+    /// One of the specs of an object.
+    Cilium {
+        object: Arc<cilium::object::Object>,
+        number: usize,
+    },
+}
+
+/// A policy of Cilium's: an object, and a policy for each of its specs.
+#[derive(Clone, Debug)]
+pub struct CiliumPolicy {
+    pub written: Arc<cilium::object::Object>,
+    /// Follow from `written` alone; at least one.
+    pub parts: Vec<Arc<NetworkPolicy>>,
+}
+
+/// As for [`NetworkPolicy`].
+impl PartialEq for CiliumPolicy {
+    fn eq(&self, other: &Self) -> bool {
+        self.written == other.written
+    }
 }
 
 /// Who edited it last is no part of what it says: a file that is touched changes nothing.
 impl PartialEq for NetworkPolicy {
     fn eq(&self, other: &Self) -> bool {
         self.written == other.written
+            && self.meaning.ingress == other.meaning.ingress
+            && self.meaning.egress == other.meaning.egress
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use fathom_identity::{Registry as _, reserved};
-use fathom_policy::RuleRegistry;
+use fathom_policy::{PolicyMeta, RuleRegistry};
 use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -302,7 +302,7 @@ impl Reconciler {
         self.answer.clone()
     }
 
-    fn policies_in_force(&self) -> BTreeMap<(String, String), report::PolicyText> {
+    fn policies_in_force(&self) -> BTreeMap<Arc<PolicyMeta>, report::PolicyText> {
         report::policy_texts(self.planner.policies())
     }
 
@@ -310,7 +310,7 @@ impl Reconciler {
         &mut self,
         plan: &Plan,
         outcome: &Outcome,
-        before: &BTreeMap<(String, String), report::PolicyText>,
+        before: &BTreeMap<Arc<PolicyMeta>, report::PolicyText>,
     ) {
         self.remember_locals();
         self.set_states(&outcome.failed, "");
@@ -333,7 +333,7 @@ impl Reconciler {
             self.outputs.readiness.reached("tables");
             tracing::info!(
                 pods = self.index.pods.len(),
-                policies = self.index.policies.len(),
+                policies = self.planner.policies().len(),
                 services = self.index.services.len(),
                 "tables are in the kernel"
             );

@@ -10,10 +10,12 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fathom_policy::cilium::{ServiceFacts, ServiceName};
+
 use super::plan::LocalPod;
 use super::topology::{self, Candidate, Here};
 use crate::cluster::index::{Index, Name};
-use crate::cluster::model::{EndpointSlice, Node, Pod, Service, ServicePort, TargetPort};
+use crate::cluster::model::{EndpointSlice, Labels, Node, Pod, Service, ServicePort, TargetPort};
 use crate::datapath::Scope;
 
 /// Address, port and IANA protocol that clients connect to, and which clients.
@@ -265,6 +267,32 @@ fn target(pod: &Pod, port: &ServicePort) -> Option<u16> {
             named.map(|p| p.port.get())
         }
     }
+}
+
+/// Services as policies see them: those that are named stand for pods, or for addresses.
+pub fn facts(index: &Index) -> BTreeMap<ServiceName, ServiceFacts> {
+    let shared = |labels: &Labels| {
+        labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
+    };
+    let mut facts: BTreeMap<ServiceName, ServiceFacts> = BTreeMap::new();
+    for service in index.services.iter() {
+        let of = ServiceFacts {
+            labels: shared(&service.labels),
+            selector: shared(&service.selector),
+            ..ServiceFacts::default()
+        };
+        facts.insert((service.namespace.clone(), service.name.clone()), of);
+    }
+    for slice in index.slices.iter() {
+        let Some(service) = &slice.service else { continue };
+        let Some(facts) = facts.get_mut(&(slice.namespace.clone(), service.clone())) else { continue };
+        if facts.selector.is_empty() {
+            facts
+                .addresses
+                .extend(slice.endpoints.iter().flat_map(|endpoint| endpoint.addresses.iter().copied()));
+        }
+    }
+    facts
 }
 
 #[cfg(test)]

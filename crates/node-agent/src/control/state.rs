@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::plan::Planner;
 use super::transition::Applied;
 use crate::cluster::index::Index;
-use crate::cluster::model::{Labels, NetworkPolicy, Service};
+use crate::cluster::model::{Labels, NetworkPolicy, Service, Written};
 use crate::datapath::EndpointEntry;
 use crate::observer::node::NodeIdentity;
 
@@ -108,7 +108,7 @@ impl PolicyState {
 
 /// Remembers since when policies are as they are.
 #[derive(Debug, Default)]
-pub struct Since(BTreeMap<Arc<PolicyMeta>, Installed>);
+pub struct Since(BTreeMap<(Arc<PolicyMeta>, usize), Installed>);
 
 impl Since {
     /// These are in force now.
@@ -116,12 +116,17 @@ impl Since {
         let now = SystemTime::now();
         let mut before = std::mem::take(&mut self.0);
         for policy in policies {
-            let meta = &policy.meaning.meta;
-            let installed = match before.remove(meta) {
+            // An object may be several policies.
+            let number = match policy.written {
+                Written::Kubernetes(_) => 0,
+                Written::Cilium { number, .. } => number,
+            };
+            let key = (policy.meaning.meta.clone(), number);
+            let installed = match before.remove(&key) {
                 Some(known) if known.policy == *policy => known,
                 _ => Installed { policy: policy.clone(), revision, since: now },
             };
-            self.0.insert(meta.clone(), installed);
+            self.0.insert(key, installed);
         }
     }
 

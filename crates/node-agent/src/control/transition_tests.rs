@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 
 use crate::cluster::index::Index;
-use crate::cluster::model::{Kind, Namespace, NetworkPolicy, Object, ObjectKey, Pod};
+use crate::cluster::model::{Kind, Namespace, NetworkPolicy, Object, ObjectKey, Pod, Written};
 use crate::cluster::source::Delta;
 use crate::control::plan::{LocalPod, Plan, Planner, ThisNode};
 use crate::control::transition::{Applied, Outcome, Wanted};
@@ -89,7 +89,10 @@ impl Cluster {
             deltas.push(Delta::Upsert(key, Object::Pod(Arc::new(object))));
         }
         for written in self.policies.iter().flatten() {
-            let policy = NetworkPolicy { written: written.clone(), meaning: Policy::parse(written) };
+            let policy = NetworkPolicy {
+                written: Written::Kubernetes(written.clone()),
+                meaning: Policy::parse(written),
+            };
             let key = ObjectKey::new(Kind::NetworkPolicy, &written.namespace, &written.name);
             deltas.push(Delta::Upsert(key, Object::NetworkPolicy(Arc::new(policy))));
         }

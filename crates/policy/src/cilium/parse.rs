@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::is_nearly;
 use super::labels::Scope;
 use super::object::{List, Object, Part, UnknownField, Unread};
 use super::rule::{self, rules_of};
@@ -105,7 +106,7 @@ impl Reading<'_> {
         let closed = !in_spec.is_empty() || unread != Unread::Nothing;
         allows_nothing |= closed;
         let denies_all = unread == Unread::DenyRules
-            || in_spec.iter().any(|field| may_be(&field.name, &["ingressDeny", "egressDeny"]));
+            || in_spec.iter().any(|field| is_nearly(&field.name, &["ingressDeny", "egressDeny"]));
         for field in self.object.unknown_fields.iter() {
             let effect = match field.within {
                 Part::Spec(at) if at == number && denies_all => Effect::EverythingDenied,
@@ -178,7 +179,7 @@ impl Reading<'_> {
             let requires = policy.requires.of_mut(direction);
             let requires =
                 if list.action() == Action::Allow { &mut requires.allow } else { &mut requires.deny };
-            let lost = unknown.iter().any(|field| may_be(&field.name, &["fromRequires", "toRequires"]));
+            let lost = unknown.iter().any(|field| is_nearly(&field.name, &["fromRequires", "toRequires"]));
             match read.requires {
                 Some(found) => requires.extend(found),
                 None if list.action() == Action::Allow => requires.push(Selector::nothing()),
@@ -210,28 +211,4 @@ fn of_a_fault(list: List) -> Effect {
         Action::Allow => Effect::RuleAllowsNothing,
         Action::Deny => Effect::RuleDeniesMore,
     }
-}
-
-/// Whether a name is one of these but for a slip or two of the hand.
-fn may_be(written: &str, names: &[&str]) -> bool {
-    names.iter().any(|name| distance(&written.to_lowercase(), &name.to_lowercase()) <= 2)
-}
-
-/// Letters to be put in, left out or changed to make one of the other (Levenshtein), up to 3.
-fn distance(one: &str, other: &str) -> usize {
-    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
-    if one.len().abs_diff(other.len()) > 2 {
-        return 3;
-    }
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.iter().enumerate() {
-        let mut before = row[0];
-        row[0] = at + 1;
-        for (place, wanted) in other.iter().enumerate() {
-            let changed = before + usize::from(letter != wanted);
-            before = row[place + 1];
-            row[place + 1] = changed.min(before + 1).min(row[place] + 1);
-        }
-    }
-    row[other.len()]
 }

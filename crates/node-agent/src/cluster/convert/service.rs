@@ -60,6 +60,7 @@ pub fn service(object: core::Service) -> Result<Service, ConvertError> {
     };
     let ports = spec.ports.unwrap_or_default().into_iter().enumerate();
     Ok(Service {
+        labels: metadata.labels.clone().unwrap_or_default(),
         namespace: super::namespace_of(&metadata),
         name: super::name_of(&metadata)?,
         cluster_ips,

@@ -10,6 +10,7 @@
 //! | `attach`: pods that another plugin wires (`--mode attach`) | runtime | told to stop |
 //! | `host pods`: cgroups of pods in the node's network | runtime | told to stop |
 //! | `doctor`: what is missing or degraded, now and then | runtime | told to stop |
+//! | `conflist`: the container runtime's configuration (`--cni-conf-dir`) | runtime | told to stop |
 //! | `notes`: pods that went while the agent was away | runtime | told to stop |
 //! | `fathom-reader`: drains the rings | a thread of its own, with the lowest latency there is | after the last drain |
 //! | `cni`: the plugin's socket | runtime | calls in flight have ended, or [`DRAIN`] |
@@ -51,6 +52,7 @@ use crate::cluster::snapshot::Snapshot;
 use crate::cluster::source::{Delta, Feed, Source};
 use crate::cluster::yaml::YamlDirectory;
 use crate::cni::attachments::Attachments;
+use crate::cni::conflist::Conflist;
 use crate::cni::notes;
 use crate::cni::server::CniService;
 use crate::config::{Cli, Command, Config, L7, ObjectSource, Wiring};
@@ -89,9 +91,9 @@ const FLOWS: &str = "serving flows";
 /// What kept the agent from starting, or made it end.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
-        Some(Command::Cleanup(place)) => {
+        Some(Command::Cleanup(leave)) => {
             log("text");
-            crate::cleanup::cleanup(&place)
+            crate::cleanup::cleanup(&leave)
         }
         Some(Command::Prepare(prepare)) => {
             log("text");
@@ -319,6 +321,10 @@ impl Agent {
             tasks.spawn_sure("host pods", keep);
         }
         tasks.spawn_sure("doctor", self.doctor.clone().keep(self.stop.clone()));
+        if let (Wiring::Cni, Some(directory)) = (self.config.wiring, self.config.cni_conf_dir.clone()) {
+            let list = Conflist { directory, run_dir: self.config.place.run_dir.clone() };
+            tasks.spawn_sure("conflist", list.keep(self.pipeline.readiness(), self.stop.clone()));
+        }
         let run_dir = self.config.place.run_dir.clone();
         tasks.spawn_sure("notes", notes::follow(run_dir, self.attachments.clone(), self.stop.clone()));
         tasks.spawn_sure(
@@ -549,7 +555,7 @@ fn control_facts(
 }
 
 /// SIGTERM or SIGINT.
-async fn signalled() {
+pub async fn signalled() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))

@@ -227,14 +227,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (readiness, stop) = (Readiness::default(), CancellationToken::new());
         readiness.wait_for("objects", "not listed yet");
-        tokio::time::pause();
         let keeping = tokio::spawn(list(dir.path()).keep(readiness.clone(), stop.clone()));
-        tokio::time::sleep(LOOK * 3).await;
+        tokio::time::sleep(LOOK + LOOK / 2).await;
         assert_eq!(names(dir.path()), Vec::<String>::new());
         readiness.reached("objects");
         let appears = async || {
             while names(dir.path()) != [NAME] {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(LOOK / 20).await;
             }
         };
         appears().await;

@@ -70,7 +70,7 @@ impl Size {
     fn pod(self, number: u32) -> Value {
         let (service, node) = (number % self.services, number % self.nodes());
         let app = app(service % APPS);
-        let hash = format!("{:010x}", u64::from(service) * 0x9e37_79b9 & 0xff_ffff_ffff);
+        let hash = format!("{:010x}", (u64::from(service) * 0x9e37_79b9) & 0xff_ffff_ffff);
         let addresses = self.addresses(number);
         let variables = ["DATABASE_URL", "LOG_LEVEL", "CACHE_SIZE", "FEATURES"];
         let variables = variables.map(|name| json!({ "name": name, "value": format!("{name} of {app}") }));

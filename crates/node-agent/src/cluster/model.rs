@@ -300,7 +300,7 @@ pub struct NetworkPolicy {
 /// A policy as somebody wrote it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Written {
-    Kubernetes(spec::NetworkPolicy),
+    Kubernetes(Box<spec::NetworkPolicy>),
     /// One of the specs of an object.
     Cilium {
         object: Arc<cilium::object::Object>,

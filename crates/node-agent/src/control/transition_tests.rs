@@ -90,7 +90,7 @@ impl Cluster {
         }
         for written in self.policies.iter().flatten() {
             let policy = NetworkPolicy {
-                written: Written::Kubernetes(written.clone()),
+                written: Written::Kubernetes(written.clone().into()),
                 meaning: Policy::parse(written),
             };
             let key = ObjectKey::new(Kind::NetworkPolicy, &written.namespace, &written.name);

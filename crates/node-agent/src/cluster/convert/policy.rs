@@ -88,7 +88,7 @@ fn network_policy(object: wire::NetworkPolicy, unknown_fields: Box<[spec::Unknow
 
 fn understood(written: spec::NetworkPolicy) -> NetworkPolicy {
     let meaning = Policy::parse(&written);
-    NetworkPolicy { written: Written::Kubernetes(written), meaning }
+    NetworkPolicy { written: Written::Kubernetes(Box::new(written)), meaning }
 }
 
 fn closed(value: &Value) -> NetworkPolicy {
@@ -152,7 +152,7 @@ mod tests {
 
     fn written(policy: NetworkPolicy) -> spec::NetworkPolicy {
         let Written::Kubernetes(written) = policy.written else { panic!("one of Kubernetes") };
-        written
+        *written
     }
 
     fn read(spec: Value) -> (NetworkPolicy, Option<String>) {

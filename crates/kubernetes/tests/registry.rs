@@ -301,6 +301,11 @@ async fn nothing_is_given_up_for_a_time_in_which_nobody_could_be_heard() {
     tokio::time::sleep(grace * 2).await;
     assert!(!relay.leads(), "nor does it lead without a server");
     server.start_again_empty().await.unwrap();
+    // One that begins now: after an outage longer than the grace, the other may come back later than the grace lasts,
+    // which is far shorter here than the pauses between attempts.
+    let again = Agent::start(&server, refresh);
+    assert_eq!(again.number(&labels("used")).await, used);
+    again.registry.in_use(&[u16::try_from(used).unwrap()].into());
     until("the relay to lead again", || relay.leads()).await;
     tokio::time::sleep(grace + refresh).await;
     assert_eq!(uid(&server), before, "the very object");

@@ -58,7 +58,7 @@ fn each_thing_that_is_wrong_is_named_and_nothing_else() {
             .port("echo", 7, Protocol::Tcp)
             .run(&["tcp-echo", "--listen", "[::]:7"]),
     );
-    let lab = &Lab::ephemeral(spec, tools()).unwrap();
+    let lab = &Lab::ephemeral(spec.with_relay(), tools()).unwrap();
 
     // As it should be: what this machine lacks, if anything, is the same on both nodes.
     let machine = eventually_or_say("both nodes to be examined", || {

@@ -67,7 +67,10 @@ fn an_api_server_that_dies_and_agents_that_restart_take_nothing_with_them() {
         .policy(POLICY);
     let lab = Lab::ephemeral(spec, tools()).unwrap();
     let target = format!("{}:7", lab.pod("server").unwrap().v4());
-    answered(&lab, "friend", &["tcp", &target]);
+    // Who has an address is news to another node a moment later.
+    eventually("the friend to be known", || {
+        lab.probe("friend", Where::Inside, &["connect", &target, "--timeout", "100"]).unwrap().success
+    });
     denied(&lab, "stranger", &target);
     let before = identities(&lab);
     assert_eq!((before.0.len(), before.1.len()), (4, 3), "{before:?}");

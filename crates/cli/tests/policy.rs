@@ -187,3 +187,94 @@ fn explain_ends_with_0_when_allowed_and_1_when_not_or_when_nobody_knows() {
     let (code, help, _) = run(fathom("policy explain --help"));
     assert!(code == 0 && help.contains("Exit status: 0 when all that was asked about is allowed"), "{help}");
 }
+
+#[test]
+fn selectors_are_listed_with_whom_they_stand_for() {
+    let selector = |place: &str, text: &str, identities: Vec<u32>, count| PolicySelector {
+        kind: "NetworkPolicy".into(),
+        namespace: "live".into(),
+        name: "relay".into(),
+        place: place.into(),
+        text: text.into(),
+        identities,
+        count,
+    };
+    let selectors = ListSelectorsResponse {
+        selectors: vec![
+            selector("spec.podSelector", "pods app=relay in live", vec![301], 1),
+            selector("spec.ingress[0].from[0]", "all pods in live", (300..309).collect(), 9),
+        ],
+        identities: vec![SelectedIdentity { number: 301, labels: vec!["k8s:app=relay".into()] }],
+        node_name: "node-a".into(),
+    };
+    let server = Server::start(Script { selectors, ..Default::default() });
+    let (code, out, err) = run(server.fathom("policy selectors"));
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(
+        out,
+        "POLICY       PLACE                     SELECTS                  COUNT   IDENTITIES\n\
+         live/relay   spec.podSelector          pods app=relay in live   1       301\n\
+         live/relay   spec.ingress[0].from[0]   all pods in live         9       300,301,302,303,304,305,306,307,…\n"
+    );
+    let (_, wide, _) = run(server.fathom("policy selectors -o wide"));
+    assert!(wide.contains("301                                   k8s:app=relay\n"), "{wide}");
+}
+
+#[test]
+fn a_trace_shows_each_look_up_by_its_number() {
+    let step = |number, question: &str, answer: &str, rule_id| TraceStep {
+        number,
+        question: question.into(),
+        answer: answer.into(),
+        rule_id,
+    };
+    let rule = RuleRef {
+        kind: "NetworkPolicy".into(),
+        namespace: "live".into(),
+        name: "relay".into(),
+        direction: Direction::Ingress.into(),
+        index: None,
+    };
+    let table = TracedTable {
+        node_name: "node-b".into(),
+        direction: Direction::Ingress.into(),
+        local_identity: 301,
+        remote_identity: 300,
+        cidr_identity: 16_777_217,
+        decision: Decision::Denied.into(),
+        rule_id: 9,
+        rules: vec![rule],
+        steps: vec![
+            step(2, "is the direction enforced?", "yes", 0),
+            step(4, "identity 300, TCP, port 80", "nothing", 0),
+            step(13, "nothing matched", "denied by default", 9),
+        ],
+    };
+    let server =
+        Server::start(Script { traced: TraceResponse { tables: vec![table] }, ..Default::default() });
+    let line = "policy trace --from 300 --to 301 -p 80 --from-cidr 16777217";
+    let (code, out, err) = run(server.fathom(line));
+    assert_eq!((code, err.as_str()), (1, ""));
+    assert_eq!(
+        out,
+        "ingress at node-b: identity 301 from 300 (by prefix 16777217): DENIED\n\
+         \u{20} 2    is the direction enforced?   yes\n\
+         \u{20} 4    identity 300, TCP, port 80   nothing\n\
+         \u{20} 13   nothing matched              denied by default   rule 9\n\
+         \u{20} rule 9 is NetworkPolicy live/relay ingress\n"
+    );
+    let asked = server.script.asked_traces.lock().unwrap().pop().unwrap();
+    let expected = TraceRequest {
+        from_identity: 300,
+        to_identity: 301,
+        protocol: 6,
+        port: Some(80),
+        from_cidr_identity: 16_777_217,
+        to_cidr_identity: 0,
+    };
+    assert_eq!(asked, expected);
+    let (code, _, err) = run(Server::start(Script::default()).fathom("policy trace --from 7 --to 8 -p icmp"));
+    assert!(code == 1 && err.contains("has a table of identity 7 or 8"), "{err}");
+    assert_eq!(run(fathom("policy trace --from 7 --to 8 -p 80/quic")).0, 2);
+    assert_eq!(run(fathom("policy trace --from web --to 8 -p 80")).0, 2);
+}

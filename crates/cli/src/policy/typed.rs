@@ -18,6 +18,10 @@ pub enum PolicyWhat {
     Get(GetArgs),
     /// Tell whether one end may open connections to another, by which rule, and which rule came nearest
     Explain(ExplainArgs),
+    /// List every selector of the policies with the identities it stands for now
+    Selectors(GetArgs),
+    /// Show the look-ups in the running tables that decide about two identities, one by one
+    Trace(TraceArgs),
 }
 
 #[derive(Args, Debug)]
@@ -87,4 +91,52 @@ pub struct ExplainArgs {
     /// Output format
     #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: WordsOrJson,
+}
+
+const TRACE: &str = "\
+The steps are numbered as in the kernel's policy.h. Egress is decided by the table of --from, ingress by that of --to; an
+identity that has no pod on a node that was asked has no table there.
+
+Exit status: 0 when no table denies, 1 when one does or there was none, 2 when the question means nothing.";
+
+#[derive(Args, Debug)]
+#[command(after_help = TRACE)]
+pub struct TraceArgs {
+    /// Identity that opens the connection
+    #[arg(long, value_name = "NUMBER")]
+    pub from: u32,
+    /// Identity that is connected to
+    #[arg(long, value_name = "NUMBER")]
+    pub to: u32,
+    /// Destination port: 80, 80/udp, 80/sctp; or icmp, icmpv6
+    #[arg(long, short, value_name = "PORT", value_parser = number_and_protocol)]
+    pub port: (u32, Option<u32>),
+    /// Identity of the longest prefix that holds the address of --from, when there is one
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
+    pub from_cidr: u32,
+    /// Identity of the longest prefix that holds the address of --to, when there is one
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
+    pub to_cidr: u32,
+    /// Output format
+    #[arg(long, short, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: WordsOrJson,
+}
+
+/// IANA protocol and port.
+fn number_and_protocol(text: &str) -> std::result::Result<(u32, Option<u32>), String> {
+    let wrong = || "write for example 80, 53/udp, icmp or icmpv6".to_owned();
+    let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    match text.to_ascii_lowercase().as_str() {
+        "icmp" => return Ok((1, None)),
+        "icmpv6" => return Ok((58, None)),
+        _ => {}
+    }
+    let protocol = match protocol.to_ascii_lowercase().as_str() {
+        "tcp" => 6,
+        "udp" => 17,
+        "sctp" => 132,
+        _ => return Err(wrong()),
+    };
+    let port: u16 = port.parse().map_err(|_| wrong())?;
+    Ok((protocol, Some(port.into())))
 }

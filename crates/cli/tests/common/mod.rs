@@ -40,6 +40,8 @@ pub struct Script {
     pub ledger: Option<GetLedgerResponse>,
     pub agent_events: Vec<GetAgentEventsResponse>,
     pub policies: ListPoliciesResponse,
+    pub selectors: ListSelectorsResponse,
+    pub traced: TraceResponse,
     pub explained: Option<ExplainResponse>,
     /// `None`: a server that examines nothing.
     pub findings: Option<Vec<Finding>>,
@@ -55,6 +57,7 @@ pub struct Script {
     pub nobody_answered: bool,
     /// What was asked.
     pub asked: Mutex<Vec<GetFlowsRequest>>,
+    pub asked_traces: Mutex<Vec<TraceRequest>>,
     pub asked_why: Mutex<Vec<ExplainRequest>>,
     pub asked_policies: Mutex<Vec<ListPoliciesRequest>>,
     pub authorization: Mutex<Option<String>>,
@@ -198,6 +201,18 @@ impl Policies for Service {
     ) -> Result<Response<ListPoliciesResponse>, Status> {
         self.0.asked_policies.lock().unwrap().push(request.into_inner());
         self.with_missing(self.0.policies.clone())
+    }
+
+    async fn list_selectors(
+        &self,
+        _: Request<ListSelectorsRequest>,
+    ) -> Result<Response<ListSelectorsResponse>, Status> {
+        Ok(Response::new(self.0.selectors.clone()))
+    }
+
+    async fn trace(&self, request: Request<TraceRequest>) -> Result<Response<TraceResponse>, Status> {
+        self.0.asked_traces.lock().unwrap().push(request.into_inner());
+        self.with_missing(self.0.traced.clone())
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {

@@ -17,7 +17,7 @@ use crate::datapath::fake::Fake;
 use crate::datapath::{Contents, EndpointEntry, Running, ServiceSpec, Who};
 use crate::policies::PoliciesService;
 use fathom_api::fathom_v1::policies_server::Policies as _;
-use fathom_api::fathom_v1::{Decision, ExplainRequest, ExplainedSide, ListPoliciesRequest};
+use fathom_api::fathom_v1::{Decision, ExplainRequest, ExplainedSide, ListPoliciesRequest, TraceRequest};
 use fathom_identity::LabelFilter;
 use fathom_policy::Table;
 
@@ -729,8 +729,43 @@ async fn an_explanation_names_the_rule_the_nearest_one_and_what_to_change() {
     let long = ask(&"x".repeat(2_000), "web", "80").await.unwrap_err();
     assert_eq!(long.code(), tonic::Code::InvalidArgument);
 
-    // The table is not the one that the policies make.
+    // The same by numbers, and whom each selector stands for.
     let identity = agent.identity(&web).unwrap();
+    let client_identity = agent.identity(&client).unwrap();
+    let request = TraceRequest {
+        from_identity: client_identity,
+        to_identity: identity,
+        protocol: 6,
+        port: Some(8080),
+        ..Default::default()
+    };
+    let trace =
+        async |request| service.trace(tonic::Request::new(request)).await.map(|r| r.into_inner().tables);
+    let tables = trace(request).await.unwrap();
+    assert_eq!(tables.len(), 2);
+    assert_eq!(tables[0].steps.last().unwrap().answer, "no: allowed");
+    let numbers: Vec<u32> = tables[1].steps.iter().map(|step| step.number).collect();
+    assert_eq!(numbers, [1, 2, 4, 5, 6, 7, 8, 9, 13]);
+    assert_eq!(tables[1].steps[2].question, format!("identity {client_identity}, TCP, port 8080"));
+    assert_eq!((tables[1].decision, &*tables[1].rules[0].name), (Decision::Denied as i32, "web"));
+    assert!(trace(TraceRequest { to_identity: 7, ..Default::default() }).await.unwrap().is_empty());
+    let wrong = trace(TraceRequest { port: Some(70_000), ..request }).await.unwrap_err();
+    assert_eq!(wrong.message(), "port 70000 is above 65535");
+    let all = service.list_selectors(tonic::Request::default()).await.unwrap().into_inner();
+    let told: Vec<_> = all.selectors.iter().map(|s| (&*s.place, &*s.text, s.identities.len())).collect();
+    assert_eq!(
+        told,
+        [
+            ("spec.podSelector", "pods app=web in default", 1),
+            ("spec.ingress[0].from[0]", "pods app=friend in default", 1),
+            ("spec.ingress[1].from[0]", "192.0.2.0/24", 1),
+        ]
+    );
+    assert_eq!(all.selectors[0].identities, [identity]);
+    let named = all.identities.iter().find(|known| known.number == identity).unwrap();
+    assert!(named.labels.contains(&"k8s:app=web".to_owned()), "{named:?}");
+
+    // The table is not the one that the policies make.
     let table = datapath.0.lock().unwrap().contents.tables.insert(identity, Table::default()).unwrap();
     let odd = ask("client", "web", "8080").await.unwrap().remove(0).ingress.unwrap();
     assert_eq!(odd.decision, Decision::Allowed as i32, "the table decides");

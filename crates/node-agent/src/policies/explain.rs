@@ -375,7 +375,8 @@ fn miss(miss: &Miss) -> wire::Miss {
     wire::Miss { field: field.to_owned(), wanted, found }
 }
 
-fn protocol(number: u8) -> String {
+/// A protocol's name.
+pub fn protocol(number: u8) -> String {
     match number {
         1 => "ICMP".to_owned(),
         6 => "TCP".to_owned(),

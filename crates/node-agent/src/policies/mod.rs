@@ -1,11 +1,13 @@
 //! `fathom.v1.Policies`: which policies are in force, and why. Read-only.
 //!
 //! [`list`] is about policies as they are installed; [`explain`] about two who may or may not talk, whom
-//! [`parties`] finds.
+//! [`parties`] finds; [`trace`] about the look-ups for two numbers; [`selectors`] about whom selectors select.
 
 mod explain;
 mod list;
 mod parties;
+mod selectors;
+mod trace;
 
 use std::sync::Arc;
 
@@ -13,6 +15,7 @@ use arc_swap::ArcSwap;
 use fathom_api::fathom_v1::policies_server::Policies;
 use fathom_api::fathom_v1::{
     ExplainRequest, ExplainResponse, ExplainedSide, ListPoliciesRequest, ListPoliciesResponse,
+    ListSelectorsRequest, ListSelectorsResponse, TraceRequest, TraceResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -87,6 +90,29 @@ impl Policies for PoliciesService {
         let problems = self.source.problems.load();
         let policies = list::policies(&state, &problems, &self.node_name, &request);
         Ok(Response::new(ListPoliciesResponse { policies }))
+    }
+
+    async fn list_selectors(
+        &self,
+        request: Request<ListSelectorsRequest>,
+    ) -> Result<Response<ListSelectorsResponse>, Status> {
+        let request = request.into_inner();
+        check_length([("namespace", &*request.namespace), ("name", &*request.name)])?;
+        let state = self.state().await?;
+        let snapshot = self.snapshot.load();
+        Ok(Response::new(selectors::selectors(&state, &snapshot, &self.node_name, &request)))
+    }
+
+    async fn trace(&self, request: Request<TraceRequest>) -> Result<Response<TraceResponse>, Status> {
+        let (request, service) = (request.into_inner(), self.clone());
+        let look = move || {
+            let snapshot = service.snapshot.load();
+            trace::trace(&request, &*service.running, &snapshot, &service.node_name)
+        };
+        let looked = tokio::task::spawn_blocking(look).await;
+        let looked = looked
+            .unwrap_or_else(|error| Err(Status::internal(format!("the look at the tables failed: {error}"))));
+        Ok(Response::new(TraceResponse { tables: looked? }))
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {

@@ -9,7 +9,7 @@ use clap::{
     ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
 };
 
-use crate::doctor::DoctorArgs;
+use crate::install::typed::{ClusterArgs, InstallArgs, UninstallArgs};
 use crate::observe::typed::ObserveArgs;
 use crate::policy::typed::PolicyArgs;
 use crate::settings::typed::GlobalArgs;
@@ -41,6 +41,10 @@ pub enum Task {
     Policy(PolicyArgs),
     /// Watch things come and go
     Watch(WatchArgs),
+    /// Put Fathom on a Kubernetes cluster, or bring what is there up to date (--tls=false: without certificates)
+    Install(Box<InstallArgs>),
+    /// Take Fathom off a Kubernetes cluster, and its programs off the nodes
+    Uninstall(Box<UninstallArgs>),
     /// Look at this command's configuration, or change it
     Config(ConfigArgs),
     /// Write a completion script for a shell
@@ -73,6 +77,11 @@ pub struct StatusArgs {
     /// The balance sheet of every stage that an event passes, per node
     #[arg(long)]
     pub ledger: bool,
+    /// First wait until Fathom's pods on the cluster are ready, at most this long [5m without a value]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "5m", value_name = "DURATION")]
+    pub wait: Option<String>,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 }
 
 /// `-o` of `list`.

@@ -10,6 +10,7 @@ mod connect;
 mod doctor;
 mod duration;
 mod failure;
+mod install;
 mod list;
 mod missing;
 mod observe;

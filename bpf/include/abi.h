@@ -92,6 +92,7 @@
 	X(NAT_UNSUPPORTED_PROTO, 168) \
 	X(FRAG_NOT_FOUND, 175) \
 	X(FORBIDDEN_ICMP6, 176) \
+	X(SOURCE_RANGE, 177) \
 	X(POLICY_DENY, 181) \
 	X(VLAN_FILTERED, 182) \
 	X(EP_NOT_READY, 203)
@@ -443,6 +444,7 @@ FATHOM_ASSERT_SIZE(struct service_key, 20);
 
 #define SERVICE_F_AFFINITY (1 << 0)
 #define SERVICE_F_LOCAL    (1 << 1) /* this node's backends only: without one, silence */
+#define SERVICE_F_SOURCES  (1 << 2) /* clients in service_sources only */
 
 struct service {
 	__u32 id;            /* 1.. */
@@ -452,6 +454,14 @@ struct service {
 	__u32 affinity_s;    /* seconds */
 };
 FATHOM_ASSERT_SIZE(struct service, 20);
+
+/* service_sources: LPM trie, value = 1 (u32); who may be a client of a service with SERVICE_F_SOURCES */
+struct source_key {
+	__u32 prefixlen; /* 32 for the service, and bits of addr; IPv4 prefixes are 96 + n */
+	__u32 service_id;
+	__u8 addr[16];
+};
+FATHOM_ASSERT_SIZE(struct source_key, 24);
 
 /* backend_slots: hash (set, slot 0..count-1) → backend id (u32) */
 struct backend_slot_key {

@@ -159,6 +159,7 @@ impl Rig {
             proto,
             scope,
             local: false,
+            sources: None,
             backends: backends.iter().map(|(address, port)| (ip(address), *port)).collect(),
             affinity: None,
         };

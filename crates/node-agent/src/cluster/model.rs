@@ -220,9 +220,12 @@ pub struct Service {
     pub affinity_seconds: Option<u32>,
     /// `internalTrafficPolicy: Local`: only backends on the client's node.
     pub local_only: bool,
-    /// Addresses at which clients outside reach it besides node ports: `externalIPs`, and those of its load
-    /// balancer that leave it to nodes to take them.
+    /// Addresses at which clients outside reach it besides node ports.
     pub external_ips: Vec<IpAddr>,
+    /// Those of its load balancer that leave it to nodes to take them.
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// `loadBalancerSourceRanges`: who may come by those; empty = anybody.
+    pub source_ranges: Vec<IpNet>,
     /// `externalTrafficPolicy: Local`: clients outside reach only backends on the node they come to.
     pub external_local: bool,
     /// Where load balancers ask whether this node has a backend.

@@ -442,8 +442,8 @@ impl<R: Registry> Planner<R> {
             });
             let (address, port, proto, scope) = key;
             let backends = frontend.backends.iter().copied().collect();
-            let (affinity, local) = (frontend.affinity, frontend.local);
-            let spec = ServiceSpec { id, address, port, proto, scope, local, backends, affinity };
+            let (affinity, local, sources) = (frontend.affinity, frontend.local, frontend.sources.clone());
+            let spec = ServiceSpec { id, address, port, proto, scope, local, sources, backends, affinity };
             plan.wanted.services.insert(id, spec);
             if frontend.service {
                 plan.frontends.insert(key, (id, frontend));

@@ -10,7 +10,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fathom_policy::cilium::{ServiceFacts, ServiceName};
+use ipnet::IpNet;
 
 use super::plan::LocalPod;
 use super::topology::{self, Candidate, Here};
@@ -31,6 +31,8 @@ pub struct Frontend {
     pub backends: BTreeSet<(IpAddr, u16)>,
     /// The backends are this node's alone, by the policy for clients outside.
     pub local: bool,
+    /// Whom clients outside must be among; `None` = anybody.
+    pub sources: Option<BTreeSet<IpNet>>,
     pub affinity: Option<Duration>,
 }
 
@@ -87,11 +89,17 @@ pub fn frontends(index: &Index, node: OwnNode<'_>) -> Frontends {
                 // Each family for itself, as clients see it: hints of the other say nothing here.
                 let of_family = |candidate: &&Candidate| candidate.address.0.is_ipv4() == v4;
                 let candidates: Vec<Candidate> = candidates.iter().filter(of_family).cloned().collect();
-                let choice = Choice { service, port, anywhere: topology::anywhere(&candidates, here), v4 };
+                let anywhere = topology::anywhere(&candidates, here);
+                let choice = Choice { service, port, anywhere, v4, sources: None };
                 let on_this_node = || topology::on_this_node(&candidates, here);
                 let inside = if service.local_only { on_this_node() } else { choice.anywhere.clone() };
                 let outside = if service.external_local { on_this_node() } else { choice.anywhere.clone() };
                 choice.add(&mut found, &service.cluster_ips, port.port, &inside, None);
+                // First: where an address is both, the ranges hold.
+                let ranges = &service.source_ranges;
+                let sources = (!ranges.is_empty()).then(|| ranges.iter().copied().collect());
+                let balanced = Choice { sources, ..choice.clone() };
+                balanced.add(&mut found, &service.load_balancer_ips, port.port, &choice.anywhere, Some(&outside));
                 choice.add(&mut found, &service.external_ips, port.port, &choice.anywhere, Some(&outside));
                 if let Some(node_port) = port.node_port {
                     choice.add(&mut found, &node_addresses, node_port, &choice.anywhere, Some(&outside));
@@ -111,11 +119,13 @@ pub fn frontends(index: &Index, node: OwnNode<'_>) -> Frontends {
 }
 
 /// Backends of one port of a service, in one family.
+#[derive(Clone)]
 struct Choice<'a> {
     service: &'a Service,
     port: &'a ServicePort,
     anywhere: BTreeSet<(IpAddr, u16)>,
     v4: bool,
+    sources: Option<BTreeSet<IpNet>>,
 }
 
 impl Choice<'_> {
@@ -139,6 +149,7 @@ impl Choice<'_> {
                     service: true,
                     backends: backends.clone(),
                     local: scope == Scope::Outside && service.external_local,
+                    sources: if scope == Scope::Outside { self.sources.clone() } else { None },
                     affinity: service.affinity_seconds.map(|s| Duration::from_secs(s.into())),
                 };
                 let key = (*ip, port.get(), self.port.protocol.number(), scope);
@@ -173,6 +184,7 @@ fn host_ports(index: &Index, node: OwnNode<'_>, addresses: &[IpAddr], found: &mu
                     service: false,
                     backends: [(*backend, port.port.get())].into(),
                     local: false,
+                    sources: None,
                     affinity: None,
                 };
                 for scope in [Scope::Inside, Scope::Outside] {
@@ -469,6 +481,18 @@ endpoints:
         let key = ("192.168.0.1".parse().unwrap(), 30080, 6, Scope::Outside);
         let elsewhere = of_node(&index, "n9");
         assert!(elsewhere.by_key[&key].backends.is_empty() && elsewhere.by_key[&key].local);
+    }
+
+    #[test]
+    fn source_ranges_hold_at_the_load_balancers_addresses_alone() {
+        let text = SERVICE
+            .replace("  selector:", "  type: LoadBalancer\n  externalIPs: [203.0.113.1, 203.0.113.2]\n  loadBalancerSourceRanges: [192.0.2.0/24]\n  selector:")
+            .replacen("---", "status: {loadBalancer: {ingress: [{ip: 203.0.113.2}]}}\n---", 1);
+        let found = of_node(&index(&text), "n1");
+        let sources = |ip: &str, scope| found.by_key[&(ip.parse().unwrap(), 80, 6, scope)].sources.clone();
+        assert_eq!(sources("203.0.113.2", Scope::Outside), Some(["192.0.2.0/24".parse().unwrap()].into()));
+        assert_eq!(sources("203.0.113.2", Scope::Inside), None);
+        assert_eq!(sources("203.0.113.1", Scope::Outside), None);
     }
 
     #[test]

@@ -579,6 +579,7 @@ fn a_new_service_moves_the_revision_and_a_new_backend_does_not() {
         proto: 17,
         scope: Scope::Inside,
         local: false,
+        sources: None,
         backends: vec![],
         affinity: None,
     };
@@ -604,6 +605,7 @@ fn a_backend_for_datagrams_that_leaves_moves_the_revision_and_one_for_connection
             proto,
             scope: Scope::Inside,
             local: false,
+            sources: None,
             backends: vec![(ip_of(1), 53), (ip_of(2), 53)],
             affinity: None,
         };

@@ -19,7 +19,6 @@ struct abi_types {
 	struct policy_entry policy_entry;
 	struct service_key service_key;
 	struct service service;
-	struct source_key source_key;
 	struct backend_slot_key backend_slot_key;
 	struct backend backend;
 	struct frontend frontend;

@@ -92,7 +92,6 @@
 	X(NAT_UNSUPPORTED_PROTO, 168) \
 	X(FRAG_NOT_FOUND, 175) \
 	X(FORBIDDEN_ICMP6, 176) \
-	X(SOURCE_RANGE, 177) \
 	X(POLICY_DENY, 181) \
 	X(VLAN_FILTERED, 182) \
 	X(EP_NOT_READY, 203)
@@ -406,16 +405,15 @@ FATHOM_ASSERT_SIZE(struct ipcache_entry, 8);
 #define POLICY_VERDICT_DENY     2
 #define POLICY_VERDICT_ENFORCED 3 /* meta entry only */
 
-#define POLICY_F_HAS_DENY      (1 << 0) /* meta entry: look at every level */
-#define POLICY_F_DEFAULT_ALLOW (1 << 1) /* meta entry: what no entry matches is allowed */
+#define POLICY_F_HAS_DENY (1 << 0) /* meta entry: look at every level */
 
 struct policy_key {
 	__u32 identity; /* remote; POLICY_ANY_IDENTITY = any */
 	__u8 direction; /* DIR_INGRESS, DIR_EGRESS */
 	__u8 proto;     /* 0 = any; then port and port_plen are 0 */
 	__u8 port_plen; /* 0..16 leading bits of port that count */
-	__u8 owned;     /* 1: identity of a prefix, for addresses in it that are somebody's, too */
-	__be16 port;    /* network order, bits past port_plen zero; the type of an ICMP message */
+	__u8 pad;
+	__be16 port; /* network order, bits past port_plen zero */
 	__u16 pad2;
 };
 FATHOM_ASSERT_SIZE(struct policy_key, 12);
@@ -444,7 +442,6 @@ FATHOM_ASSERT_SIZE(struct service_key, 20);
 
 #define SERVICE_F_AFFINITY (1 << 0)
 #define SERVICE_F_LOCAL    (1 << 1) /* this node's backends only: without one, silence */
-#define SERVICE_F_SOURCES  (1 << 2) /* clients in service_sources only */
 
 struct service {
 	__u32 id;            /* 1.. */
@@ -454,14 +451,6 @@ struct service {
 	__u32 affinity_s;    /* seconds */
 };
 FATHOM_ASSERT_SIZE(struct service, 20);
-
-/* service_sources: LPM trie, value = 1 (u32); who may be a client of a service with SERVICE_F_SOURCES */
-struct source_key {
-	__u32 prefixlen; /* 32 for the service, and bits of addr; IPv4 prefixes are 96 + n */
-	__u32 service_id;
-	__u8 addr[16];
-};
-FATHOM_ASSERT_SIZE(struct source_key, 24);
 
 /* backend_slots: hash (set, slot 0..count-1) → backend id (u32) */
 struct backend_slot_key {

@@ -55,14 +55,6 @@ struct {
 	__type(value, __u32);
 } uplink_nets FATHOM_MAP;
 
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, 64 * 1024);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct source_key);
-	__type(value, __u32);
-} service_sources FATHOM_MAP;
-
 /* Ticks between the times that a packet of one direction keeps the other's entry fresh. */
 #define NAT_REFRESH_TICKS 64
 

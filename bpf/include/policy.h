@@ -8,13 +8,12 @@
  *   1      from this node's host, ingress: allow (kubelet probes)
  *   2      the direction is not enforced: allow
  *   3      a denial at any of the levels below: deny, the first in their order
- *   4 7 10 protocol and port (the type of an ICMP message), the longest port prefix first
+ *   4 7 10 protocol and port, the longest port prefix first
  *   5 8 11 protocol
  *   6 9 12 anything
  *          4 to 6 for the remote identity, 7 to 9 for any, 10 to 12 for the CIDR
- *          identity of an address that has an exact one too, by keys that say so: an
- *          ipBlock means pods, too, a CIDR of Cilium's doesn't
- *   13     nothing matched: the direction's default, which is to deny unless it says otherwise
+ *          identity of an address that has an exact one too: an ipBlock means pods, too
+ *   13     nothing matched: the direction's default deny
  */
 #ifndef FATHOM_POLICY_H
 #define FATHOM_POLICY_H
@@ -94,17 +93,6 @@ static __noinline int policy_levels(struct packet *pkt, void *table, struct poli
 }
 
 /*
- * What stands for the port of an ICMP message: the type of the one that opened, which
- * for all that is tracked is an echo request, also where this is the answer to it.
- */
-static __always_inline __be16 icmp_port(const struct packet *pkt)
-{
-	if (pkt->class == CLASS_ECHO || pkt->ct_state != CT_UNKNOWN)
-		return bpf_htons(pkt->tuple.proto == IPPROTO_ICMP ? ICMP4_ECHO : ICMP6_ECHO);
-	return bpf_htons(pkt->icmp_type);
-}
-
-/*
  * Judges pkt->tuple as a connection opened in `dir`. STEP_OK or a drop reason;
  * writes remote_identity, rule_id, match and the flags about policy.
  */
@@ -154,10 +142,6 @@ FATHOM_STEP judge(__u32 dir)
 	query.port = dir == DIR_EGRESS ? pkt->tuple.rport : pkt->tuple.lport;
 	query.has_ports = query.proto == IPPROTO_TCP || query.proto == IPPROTO_UDP ||
 			  query.proto == IPPROTO_SCTP;
-	if (query.proto == IPPROTO_ICMP || query.proto == IPPROTO_ICMPV6) {
-		query.port = icmp_port(pkt);
-		query.has_ports = 1;
-	}
 
 	query.key.identity = pkt->remote_identity;
 	if (policy_levels(pkt, table, &query)) /* 4 to 6 */
@@ -171,7 +155,6 @@ FATHOM_STEP judge(__u32 dir)
 		if (prefix && prefix != exact) {
 			query.wildcard = 0;
 			query.key.identity = prefix;
-			query.key.owned = 1;
 			policy_levels(pkt, table, &query);
 		}
 	}
@@ -180,10 +163,6 @@ done:
 		return STEP_OK;
 	if (pkt->policy == POLICY_VERDICT_DENY) /* 3 */
 		return DROP_POLICY_DENY;
-	if (meta->flags & POLICY_F_DEFAULT_ALLOW) { /* 13 */
-		pkt->flags &= ~EVENT_F_POLICY;
-		return STEP_OK;
-	}
 	pkt->rule_id = default_rule; /* 13 */
 	return DROP_POLICY_DENIED;
 }

@@ -97,15 +97,6 @@ static __always_inline int uplink_in_holds(const struct packet *pkt, const struc
 	return !nat_expired(pkt, entry) && service_backend(entry->service_id, entry->backend_id);
 }
 
-/* loadBalancerSourceRanges: connections that are there go on when a range goes. */
-static __noinline int uplink_client_allowed(struct packet *pkt, __u32 service_id)
-{
-	struct source_key key = { .prefixlen = 32 + 128, .service_id = service_id };
-
-	addr_copy(key.addr, pkt->saddr);
-	return bpf_map_lookup_elem(&service_sources, &key) != NULL;
-}
-
 /* The first packet of a connection to a frontend, if it is one. */
 FATHOM_STEP uplink_service(struct __sk_buff *skb)
 {
@@ -129,8 +120,6 @@ FATHOM_STEP uplink_service(struct __sk_buff *skb)
 		return STEP_UNTRACKED;
 	pkt->service_id = service->id;
 	pkt->frontend_port = pkt->dport;
-	if ((service->flags & SERVICE_F_SOURCES) && !uplink_client_allowed(pkt, service->id))
-		return DROP_SOURCE_RANGE;
 	addr_copy(client.client, pkt->saddr);
 	backend = service_pick(service, &client, &id);
 	if (!backend) {

@@ -319,7 +319,6 @@ pub mod drop_reason {
     pub const NAT_UNSUPPORTED_PROTO: u8 = 168;
     pub const FRAG_NOT_FOUND: u8 = 175;
     pub const FORBIDDEN_ICMP6: u8 = 176;
-    pub const SOURCE_RANGE: u8 = 177;
     pub const POLICY_DENY: u8 = 181;
     pub const VLAN_FILTERED: u8 = 182;
     pub const EP_NOT_READY: u8 = 203;
@@ -427,11 +426,9 @@ pub mod policy_verdict {
 }
 /// Meta entry flag: the table has denials, look at every level.
 pub const POLICY_F_HAS_DENY: u8 = 1;
-/// `policy_entry.flags` of a meta entry: what no entry matches is allowed.
-pub const POLICY_F_DEFAULT_ALLOW: u8 = 2;
 
 pod!(/** `struct policy_key`. */ PolicyKey, 12, {
-    identity: u32, direction: u8, proto: u8, port_plen: u8, owned: u8, port_be: [u8; 2], pad2: [u8; 2],
+    identity: u32, direction: u8, proto: u8, port_plen: u8, pad: u8, port_be: [u8; 2], pad2: [u8; 2],
 });
 pod!(/** `struct policy_entry`. */ PolicyEntry, 12, {
     rule_id: u32, plen_mask: u32, verdict: u8, flags: u8, pad: u16,
@@ -446,9 +443,6 @@ pub mod service_scope {
 pub const SERVICE_F_AFFINITY: u32 = 1;
 /// `service.flags`: this node's backends only; without one, silence.
 pub const SERVICE_F_LOCAL: u32 = 2;
-/// `service.flags`: clients in `service_sources` only.
-pub const SERVICE_F_SOURCES: u32 = 4;
-pod!(/** `struct source_key`; IPv4 prefixes are 32 + 96 + n. */ SourceKey, 24, { prefixlen: u32, service_id: u32, addr: [u8; 16] });
 pod!(/** `struct service`. */ Service, 20, {
     id: u32, backend_set: u32, backend_count: u32, flags: u32, affinity_s: u32,
 });

@@ -36,7 +36,6 @@ pub mod load;
 mod log;
 pub mod maps;
 pub mod named;
-pub mod neighbours;
 pub mod probe;
 pub mod ring;
 mod skel;

@@ -62,7 +62,6 @@ named!(/** `event.reason`; `None` on what was forwarded. */ DropReason {
     NoPolicyConfig = 165 "no policy table", UnsupportedL2 = 166 "unsupported L2 protocol",
     NatUnsupportedProto = 168 "protocol not supported by translation",
     FragNotFound = 175 "first fragment not found", ForbiddenIcmp6 = 176 "forbidden ICMPv6 message",
-    SourceRange = 177 "client outside of the service's source ranges",
     PolicyDeny = 181 "denied by a deny rule", VlanFiltered = 182 "VLAN traffic disallowed",
     EpNotReady = 203 "endpoint not ready",
 });

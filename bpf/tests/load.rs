@@ -60,7 +60,6 @@ fn a_second_load_finds_what_the_first_wrote() {
         proto: 6,
         scope: Scope::Inside,
         local: false,
-        sources: None,
         backends: vec![("fd00::2".parse().expect("address"), 8443)],
         affinity: Some(Duration::from_secs(60)),
     };

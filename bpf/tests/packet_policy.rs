@@ -6,8 +6,7 @@ mod packet;
 use std::collections::BTreeMap;
 
 use fathom_bpf::abi::{
-    POLICY_F_DEFAULT_ALLOW, POLICY_F_HAS_DENY, POLICY_META_IDENTITY, PolicyEntry, PolicyKey, drop_reason,
-    flag, policy_verdict,
+    POLICY_F_HAS_DENY, POLICY_META_IDENTITY, PolicyEntry, PolicyKey, drop_reason, flag, policy_verdict,
 };
 use fathom_policy::{
     ANY_IDENTITY, Action, Decision, Direction, DirectionState, Entry, Level, Probe, Table, Verdict, lookup,
@@ -54,10 +53,7 @@ fn random_table(random: &mut Random) -> Table {
     let mut table = Table::default();
     for state in [&mut table.ingress, &mut table.egress] {
         if !random.one_in(5) {
-            let default_allow = random.one_in(5);
-            let default_deny = if default_allow { 0 } else { 9000 };
-            *state =
-                DirectionState { enforced: true, default_deny, default_allow, ..DirectionState::default() };
+            *state = DirectionState { enforced: true, default_deny: 9000, ..DirectionState::default() };
         }
     }
     for rule_id in 1..=random.below(14) as u32 {
@@ -66,18 +62,12 @@ fn random_table(random: &mut Random) -> Table {
             continue;
         }
         let proto = *random.pick(&[0, 1, 58, TCP, TCP, TCP, UDP, SCTP]);
-        let plen = match proto {
-            TCP | UDP | SCTP => *random.pick(&[0, 1, 3, 4, 12, 16, 16]),
-            1 | 58 => *random.pick(&[0, 16]),
-            _ => 0,
-        };
-        let ports: &[u16] = if [1, 58].contains(&proto) { &[0, 8, 128, 129] } else { &PORTS };
-        let port = if plen == 0 { 0 } else { *random.pick(ports) & (u16::MAX << (16 - plen)) };
+        let plen =
+            if [TCP, UDP, SCTP].contains(&proto) { *random.pick(&[0, 1, 3, 4, 12, 16, 16]) } else { 0 };
+        let port = if plen == 0 { 0 } else { *random.pick(&PORTS) & (u16::MAX << (16 - plen)) };
         let identity =
             *random.pick(&[ANY_IDENTITY, PEER_IDENTITY, HOST_IDENTITY, WORLD_IDENTITY, BLOCK, OUTSIDE]);
-        // Of an address that is somebody's, the prefix has keys of its own.
-        let owned = identity == BLOCK && !random.one_in(4);
-        let key = fathom_policy::PolicyKey { identity, direction, proto, port, port_plen: plen, owned };
+        let key = fathom_policy::PolicyKey { identity, direction, proto, port, port_plen: plen };
         let action = if random.one_in(5) { Action::Deny } else { Action::Allow };
         table.insert(key, Entry { action, rule_id });
     }
@@ -94,8 +84,7 @@ fn encode(table: &Table) -> Vec<(PolicyKey, PolicyEntry)> {
             direction: direction.number(),
             ..PolicyKey::default()
         };
-        let flags = if state.has_deny { POLICY_F_HAS_DENY } else { 0 }
-            | if state.default_allow { POLICY_F_DEFAULT_ALLOW } else { 0 };
+        let flags = if state.has_deny { POLICY_F_HAS_DENY } else { 0 };
         let (rule_id, plen_mask) = (state.default_deny, state.plen_mask);
         (key, PolicyEntry { rule_id, plen_mask, verdict: policy_verdict::ENFORCED, flags, pad: 0 })
     });
@@ -105,7 +94,6 @@ fn encode(table: &Table) -> Vec<(PolicyKey, PolicyEntry)> {
             direction: key.direction.number(),
             proto: key.proto,
             port_plen: key.port_plen,
-            owned: u8::from(key.owned),
             port_be: key.port.to_be_bytes(),
             ..PolicyKey::default()
         };
@@ -134,7 +122,7 @@ fn question(random: &mut Random, number: u16) -> (Direction, Frame, Probe) {
         2 => (SCTP, Frame::sctp(src, dst, 1)),
         _ => (icmp, Frame::echo(src.ip(), dst.ip(), false, 1000 + number)),
     };
-    let port = Some(if proto == icmp { if icmp == 1 { 8 } else { 128 } } else { port });
+    let port = (proto != icmp).then_some(port);
     (direction, frame, Probe { remote: identity, cidr, direction, proto, port })
 }
 
@@ -172,14 +160,10 @@ fn kernel_and_look_up_agree_on_verdict_rule_and_match() {
                 (decision.rule_id, decision.match_type as u8),
                 "{what}"
             );
-            assert_eq!(
-                event.flags & flag::POLICY != 0,
-                ![Level::LocalHost, Level::NotEnforced, Level::DefaultAllow].contains(&decision.level),
-                "{what}"
-            );
+            assert_eq!(event.flags & flag::POLICY != 0, decision.level > Level::NotEnforced, "{what}");
             assert_eq!(event.flags & flag::LOCAL_HOST != 0, decision.level == Level::LocalHost, "{what}");
             *levels.entry(decision.level).or_default() += 1;
         }
     }
-    assert_eq!(levels.len(), 13, "every level decided at least once: {levels:?}");
+    assert_eq!(levels.len(), 12, "every level decided at least once: {levels:?}");
 }

@@ -7,7 +7,7 @@ use crate::error::{IoContext as _, Result};
 use crate::sys::tc::{self, Filter};
 
 /// Our filter's place on the device; chosen not to meet anybody else's.
-pub const HANDLE: u32 = 0xfa70;
+const HANDLE: u32 = 0xfa70;
 const PRIORITY: u32 = 2;
 
 /// Which side of the device; the kernel's names are from the host's view.

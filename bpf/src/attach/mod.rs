@@ -8,7 +8,6 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-pub use clsact::HANDLE as FILTER_HANDLE;
 use clsact::Side;
 use libbpf_sys as ffi;
 pub(crate) use links::Links;

@@ -8,7 +8,7 @@ mod retired;
 mod tunables;
 mod verifier;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
@@ -30,7 +30,6 @@ use crate::maps::Maps;
 use crate::probe::Features;
 use crate::ring::{FormerRings, Reader};
 use crate::skel::{FathomSkelBuilder, OpenFathomSkel};
-use crate::sys;
 use crate::sys::map::RawMap;
 
 /// Programs and maps in the kernel.
@@ -184,15 +183,6 @@ impl Datapath {
     pub fn reader(&self) -> Result<Reader> {
         let ring = |fd: &OwnedFd| duplicate(fd.as_fd(), "ring");
         Reader::new(ring(&self.events)?, ring(&self.drops)?, self.former.clone())
-    }
-
-    /// Ids of its programs, those that are not attached included.
-    ///
-    /// # Errors
-    /// When the kernel can't be asked.
-    pub fn program_ids(&self) -> Result<BTreeSet<u32>> {
-        let ids = self.programs.values().map(|program| sys::program_id(program.as_fd()));
-        ids.collect::<std::io::Result<_>>().context(|| "ask for the ids of programs".into())
     }
 
     pub(crate) fn program(&self, program: Program) -> BorrowedFd<'_> {

@@ -29,11 +29,6 @@ impl Ipcache {
         Self { exact, prefixes }
     }
 
-    /// Addresses it can hold, and as many prefixes.
-    pub fn capacity(&self) -> u32 {
-        self.exact.capacity()
-    }
-
     /// Sets the identity of a pod's or node's address.
     ///
     /// # Errors
@@ -81,23 +76,6 @@ impl Ipcache {
     /// Whatever bpf(2) returns.
     pub fn remove_prefix(&self, prefix: IpNet) -> Result<bool> {
         self.prefixes.remove(&lpm_key(prefix))
-    }
-
-    /// Who has a whole address.
-    ///
-    /// # Errors
-    /// Whatever bpf(2) returns.
-    pub fn get(&self, address: IpAddr) -> Result<Option<u32>> {
-        Ok(self.exact.get(&ip_to_bytes(address))?.map(|entry| entry.identity))
-    }
-
-    /// Who has the longest prefix that holds an address.
-    ///
-    /// # Errors
-    /// Whatever bpf(2) returns.
-    pub fn get_prefix(&self, address: IpAddr) -> Result<Option<u32>> {
-        let key = IpcacheLpmKey { prefixlen: 128, addr: ip_to_bytes(address) };
-        Ok(self.prefixes.get(&key)?.map(|entry| entry.identity))
     }
 
     /// Every whole address, in no order.

@@ -66,7 +66,6 @@ impl Maps {
                 slots: take(&mut fds, "backend_slots")?,
                 backends: take(&mut fds, "backends")?,
                 frontends: take(&mut fds, "frontends")?,
-                sources: take(&mut fds, "service_sources")?,
             })?,
             uplinks: Uplinks::new(take(&mut fds, "uplinks")?, take(&mut fds, "uplink_nets")?),
             conntrack: Conntrack::new(take(&mut fds, "ct4")?, take(&mut fds, "ct6")?),

@@ -29,11 +29,6 @@ impl PolicyTables {
         Self { outer, limit }
     }
 
-    /// Identities that can have a table.
-    pub fn capacity(&self) -> u32 {
-        self.outer.capacity()
-    }
-
     /// Entries one table may have, meta entries included.
     pub fn limit(&self) -> u32 {
         self.limit

@@ -4,18 +4,15 @@
 //! service entry is pointed at it, in one map update. The old set stays until every program that
 //! may still read it has returned.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 use super::Table;
-use super::ipcache::{lpm_key, prefix_of};
 use crate::abi::{
-    self, Backend, BackendSlotKey, Frontend, IpcacheLpmKey, SERVICE_F_AFFINITY, SERVICE_F_LOCAL,
-    SERVICE_F_SOURCES, ServiceKey, SourceKey, ip_from_bytes, ip_to_bytes, service_scope,
+    self, Backend, BackendSlotKey, Frontend, SERVICE_F_AFFINITY, SERVICE_F_LOCAL, ServiceKey, ip_from_bytes,
+    ip_to_bytes, service_scope,
 };
 use crate::error::{IoContext as _, Result};
 use crate::sys;
@@ -45,8 +42,6 @@ pub struct ServiceSpec {
     pub scope: Scope,
     /// The backends are this node's alone: without one, clients outside are told nothing.
     pub local: bool,
-    /// Prefixes that clients must be in; `None` = anybody may be one. Counts outside alone.
-    pub sources: Option<BTreeSet<IpNet>>,
     /// Order counts for nothing; doubles are one.
     pub backends: Vec<(IpAddr, u16)>,
     /// How long a client stays with its backend after its last connection (whole seconds);
@@ -59,7 +54,6 @@ pub(super) struct Tables {
     pub slots: Table<BackendSlotKey, u32>,
     pub backends: Table<u32, Backend>,
     pub frontends: Table<u32, Frontend>,
-    pub sources: Table<SourceKey, u32>,
 }
 
 /// The service tables, and the memory of what is in them.
@@ -84,7 +78,6 @@ struct State {
 struct Installed {
     key: ServiceKey,
     value: abi::Service,
-    sources: BTreeSet<IpNet>,
     /// Backend → its id, which stays while the service has the backend.
     backends: HashMap<(IpAddr, u16), u32>,
 }
@@ -116,11 +109,7 @@ impl Services {
             Some(time) => (SERVICE_F_AFFINITY, u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
             None => (0, 0),
         };
-        let flags = flags
-            | if spec.local { SERVICE_F_LOCAL } else { 0 }
-            | if spec.sources.is_some() { SERVICE_F_SOURCES } else { 0 };
-        let sources = spec.sources.clone().unwrap_or_default();
-        let known_sources = state.installed.get(&spec.id).map(|old| old.sources.clone()).unwrap_or_default();
+        let flags = flags | if spec.local { SERVICE_F_LOCAL } else { 0 };
         let old = state.installed.get(&spec.id);
         let known = old.map(|old| old.backends.clone()).unwrap_or_default();
         let same_backends = old.is_some_and(|old| {
@@ -131,7 +120,6 @@ impl Services {
         let old_entry = old.map(|old| (old.key, old.value));
         if same_backends
             && old_entry.is_some_and(|(k, v)| k == key && (v.flags, v.affinity_s) == (flags, affinity_s))
-            && sources == known_sources
         {
             return Ok(());
         }
@@ -147,11 +135,6 @@ impl Services {
             _ => state.new_set(),
         };
         let placed = self.place(spec, set, &backends, same_backends);
-        let placed = placed.and_then(|()| {
-            sources.difference(&known_sources).try_for_each(|net| {
-                self.tables.sources.upsert(&source_key(spec.id, *net), &1)
-            })
-        });
         let value = abi::Service {
             id: spec.id,
             backend_set: set,
@@ -170,9 +153,6 @@ impl Services {
                 .map(|(_, id)| *id)
                 .collect();
             state.retired_backends.extend(fresh);
-            for net in sources.difference(&known_sources) {
-                self.tables.sources.remove(&source_key(spec.id, *net))?;
-            }
             return Err(error);
         }
         // What nothing refers to any more.
@@ -186,10 +166,7 @@ impl Services {
                 state.retired_backends.extend(gone.map(|(_, id)| *id));
             }
         }
-        for net in known_sources.difference(&sources) {
-            self.tables.sources.remove(&source_key(spec.id, *net))?;
-        }
-        state.installed.insert(spec.id, Installed { key, value, sources, backends });
+        state.installed.insert(spec.id, Installed { key, value, backends });
         if state.retired_slots.len() > SWEEP_AT { self.sweep_locked(&mut state) } else { Ok(()) }
     }
 
@@ -203,9 +180,6 @@ impl Services {
         if let Err(error) = self.tables.services.remove(&old.key) {
             state.installed.insert(id, old);
             return Err(error);
-        }
-        for net in &old.sources {
-            self.tables.sources.remove(&source_key(id, *net))?;
         }
         state.retire_set(old.value.backend_set, old.value.backend_count);
         state.retired_backends.extend(old.backends.values());
@@ -315,12 +289,6 @@ impl State {
         let backends: HashMap<u32, Backend> = tables.backends.list()?.into_iter().collect();
         let slots: HashMap<(u32, u32), u32> =
             tables.slots.list()?.into_iter().map(|(k, id)| ((k.set, k.slot), id)).collect();
-        let mut sources: HashMap<u32, BTreeSet<IpNet>> = HashMap::new();
-        for (key, _) in tables.sources.list()? {
-            if let Some(net) = source_of(&key) {
-                sources.entry(key.service_id).or_default().insert(net);
-            }
-        }
         let mut live_sets = HashSet::new();
         let mut live_backends = HashSet::new();
         for (key, value) in tables.services.list()? {
@@ -334,8 +302,7 @@ impl State {
                 }
             }
             live_sets.insert(value.backend_set);
-            let sources = sources.remove(&value.id).unwrap_or_default();
-            state.installed.insert(value.id, Installed { key, value, sources, backends: own });
+            state.installed.insert(value.id, Installed { key, value, backends: own });
         }
         state.last_set =
             slots.keys().map(|(set, _)| *set).chain(live_sets.iter().copied()).max().unwrap_or(0);
@@ -344,11 +311,6 @@ impl State {
         let orphans = slots.keys().filter(|(set, _)| !live_sets.contains(set));
         state.retired_slots = orphans.map(|&(set, slot)| BackendSlotKey { set, slot }).collect();
         state.retired_backends = backends.keys().filter(|id| !live_backends.contains(id)).copied().collect();
-        for (id, nets) in sources {
-            for net in nets {
-                tables.sources.remove(&source_key(id, net))?;
-            }
-        }
         for (id, _) in tables.frontends.list()? {
             if !state.installed.contains_key(&id) {
                 state.retired_frontends.push(id);
@@ -377,15 +339,6 @@ impl State {
     }
 }
 
-fn source_key(service_id: u32, net: IpNet) -> SourceKey {
-    let key = lpm_key(net);
-    SourceKey { prefixlen: 32 + key.prefixlen, service_id, addr: key.addr }
-}
-
-fn source_of(key: &SourceKey) -> Option<IpNet> {
-    prefix_of(&IpcacheLpmKey { prefixlen: key.prefixlen.checked_sub(32)?, addr: key.addr })
-}
-
 impl Installed {
     fn spec(&self) -> ServiceSpec {
         let mut backends: Vec<_> = self.backends.keys().copied().collect();
@@ -397,7 +350,6 @@ impl Installed {
             proto: self.key.proto,
             scope: if self.key.scope == service_scope::INSIDE { Scope::Inside } else { Scope::Outside },
             local: self.value.flags & SERVICE_F_LOCAL != 0,
-            sources: (self.value.flags & SERVICE_F_SOURCES != 0).then(|| self.sources.clone()),
             backends,
             affinity: (self.value.flags & SERVICE_F_AFFINITY != 0)
                 .then(|| Duration::from_secs(self.value.affinity_s.into())),

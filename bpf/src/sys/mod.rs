@@ -5,7 +5,7 @@
 use std::ffi::{CString, c_void};
 use std::io;
 use std::mem::{size_of, zeroed};
-use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
@@ -16,7 +16,6 @@ pub(crate) mod insn;
 pub(crate) mod map;
 pub(crate) mod netns;
 pub(crate) mod tc;
-pub(crate) mod xtables;
 
 /// Where a program is attached: the numbers of the kernel's `enum bpf_attach_type`.
 pub(crate) type AttachType = ffi::bpf_attach_type;
@@ -84,65 +83,6 @@ pub(crate) fn link_target(link: BorrowedFd<'_>) -> io::Result<LinkTarget> {
         }
         _ => LinkTarget::Other,
     })
-}
-
-/// The program in a link.
-pub(crate) fn link_program(link: BorrowedFd<'_>) -> io::Result<u32> {
-    // SAFETY: all-zero is a valid `bpf_link_info`.
-    let mut info: ffi::bpf_link_info = unsafe { zeroed() };
-    let mut size = size_of::<ffi::bpf_link_info>() as u32;
-    // SAFETY: `info` is writable for `size` bytes.
-    check(unsafe { ffi::bpf_link_get_info_by_fd(link.as_raw_fd(), &raw mut info, &raw mut size) })?;
-    Ok(info.prog_id)
-}
-
-/// Programs told of at one place, at most: chains are far shorter.
-const MOST_PROGRAMS: usize = 64;
-
-/// Ids of the programs attached to `target`: an ifindex for tcx, a cgroup's descriptor for socket hooks; there
-/// also those of cgroups above it, when wanted.
-pub(crate) fn programs_at(target: i32, at: AttachType, above: bool) -> io::Result<Vec<u32>> {
-    let mut ids = [0u32; MOST_PROGRAMS];
-    let mut opts = ffi::bpf_prog_query_opts {
-        sz: size_of::<ffi::bpf_prog_query_opts>() as ffi::size_t,
-        query_flags: if above { ffi::BPF_F_QUERY_EFFECTIVE } else { 0 },
-        prog_ids: ids.as_mut_ptr(),
-        ..Default::default()
-    };
-    opts.__bindgen_anon_1.count = MOST_PROGRAMS as u32;
-    // SAFETY: `opts` is valid for the call, its size field is right, and `prog_ids` has room for `count` ids.
-    match check(unsafe { ffi::bpf_prog_query_opts(target, at, &raw mut opts) }) {
-        // More than there was room for: the first ones were written.
-        Err(error) if error.raw_os_error() != Some(libc::ENOSPC) => return Err(error),
-        _ => {}
-    }
-    // SAFETY: both members of the union are the same number.
-    let count = unsafe { opts.__bindgen_anon_1.count } as usize;
-    Ok(ids[..count.min(MOST_PROGRAMS)].to_vec())
-}
-
-fn program_info(program: BorrowedFd<'_>) -> io::Result<ffi::bpf_prog_info> {
-    // SAFETY: all-zero is a valid `bpf_prog_info`.
-    let mut info: ffi::bpf_prog_info = unsafe { zeroed() };
-    let mut size = size_of::<ffi::bpf_prog_info>() as u32;
-    // SAFETY: `info` is writable for `size` bytes.
-    check(unsafe { ffi::bpf_prog_get_info_by_fd(program.as_raw_fd(), &raw mut info, &raw mut size) })?;
-    Ok(info)
-}
-
-/// The number by which the kernel knows a program.
-pub(crate) fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
-    program_info(program).map(|info| info.id)
-}
-
-/// Name of a loaded program; empty when it has none.
-pub(crate) fn program_name(id: u32) -> io::Result<String> {
-    // SAFETY: takes a number only.
-    let program = owned(unsafe { ffi::bpf_prog_get_fd_by_id(id) })?;
-    let info = program_info(program.as_fd())?;
-    #[allow(clippy::unnecessary_cast)] // the sign of char differs by architecture
-    let bytes = info.name.iter().map(|c| *c as u8).take_while(|byte| *byte != 0).collect::<Vec<u8>>();
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Gives a kernel object a name in a BPF file system; it then outlives the process.

@@ -159,7 +159,6 @@ impl Rig {
             proto,
             scope,
             local: false,
-            sources: None,
             backends: backends.iter().map(|(address, port)| (ip(address), *port)).collect(),
             affinity: None,
         };

@@ -39,11 +39,6 @@ pub fn entry(
     (key, PolicyEntry { rule_id, verdict, ..PolicyEntry::default() })
 }
 
-/// The same for addresses in a prefix that are somebody's.
-pub fn owned((key, entry): (PolicyKey, PolicyEntry)) -> (PolicyKey, PolicyEntry) {
-    (PolicyKey { owned: 1, ..key }, entry)
-}
-
 /// Allows one port of one identity.
 pub fn allow(dir: u8, identity: u32, proto: u8, port: u16, rule_id: u32) -> (PolicyKey, PolicyEntry) {
     entry(dir, identity, proto, port, 16, policy_verdict::ALLOW, rule_id)

@@ -3,7 +3,7 @@
 use fathom_bpf::abi::{PolicyEntry, PolicyKey, drop_reason as reason, flag, policy_verdict as pv};
 
 use crate::packet::rig::dropped;
-use crate::packet::table::{DEFAULT_DENY, IN, OUT, allow, enforced, entry, owned};
+use crate::packet::table::{DEFAULT_DENY, IN, OUT, allow, enforced, entry};
 use crate::packet::{
     Fate, Frame, HOST4, PEER_IDENTITY, PEER4, POD4, Rig, SCTP, SYN, TCP, UDP, WORLD4, at, families, ip,
 };
@@ -38,9 +38,7 @@ const LEVELS: [(u32, u8, u16, u8, u8); 10] = [
 
 fn level(dir: u8, index: usize, verdict: u8, rule: u32) -> (PolicyKey, PolicyEntry) {
     let (identity, proto, port, plen, _) = LEVELS[index];
-    let made = entry(dir, identity, proto, port, plen, verdict, rule);
-    // The peer is a pod: its prefix is asked by keys for what is somebody's.
-    if identity == BLOCK { owned(made) } else { made }
+    entry(dir, identity, proto, port, plen, verdict, rule)
 }
 
 fn rig_with_block() -> Rig {
@@ -183,66 +181,6 @@ fn protocols_are_told_apart() {
             }
         }
     }
-}
-
-#[test]
-fn a_type_of_icmp_stands_where_others_have_the_port() {
-    for (pod, peer) in families() {
-        let v4 = ip(pod).is_ipv4();
-        let (proto, request, reply) = if v4 { (1, 8, 0) } else { (58, 128, 129) };
-        let mut rig = Rig::new();
-        rig.policy(&[
-            enforced(OUT, &[16], false),
-            entry(OUT, PEER_IDENTITY, proto, request, 16, pv::ALLOW, 1),
-            enforced(IN, &[16], false),
-            entry(IN, PEER_IDENTITY, proto, reply, 16, pv::ALLOW, 2),
-        ]);
-        let asked = rig.pod_sends(&Frame::echo(ip(pod), ip(peer), false, 9));
-        assert_eq!((asked.fate, asked.record("a request").rule_id), (Fate::Passed, 1));
-        // The answer belongs to the request, also when it is judged anew.
-        rig.policy(&[
-            enforced(OUT, &[16], false),
-            entry(OUT, PEER_IDENTITY, proto, request, 16, pv::ALLOW, 3),
-            enforced(IN, &[], false),
-        ]);
-        assert_eq!(rig.pod_receives(&Frame::echo(ip(peer), ip(pod), true, 9)).fate, Fate::Passed);
-        // An answer nobody asked for is what it is.
-        rig.policy(&[enforced(IN, &[16], false), entry(IN, PEER_IDENTITY, proto, request, 16, pv::ALLOW, 4)]);
-        let unasked = rig.pod_receives(&Frame::echo(ip(peer), ip(pod), true, 10));
-        assert_eq!(unasked.fate, dropped(reason::POLICY_DENIED));
-        rig.policy(&[enforced(IN, &[16], false), entry(IN, PEER_IDENTITY, proto, reply, 16, pv::ALLOW, 5)]);
-        assert_eq!(rig.pod_receives(&Frame::echo(ip(peer), ip(pod), true, 11)).fate, Fate::Passed);
-        let asked = rig.pod_receives(&Frame::echo(ip(peer), ip(pod), false, 12));
-        assert_eq!(asked.fate, dropped(reason::POLICY_DENIED), "a request is no reply");
-    }
-}
-
-#[test]
-fn a_prefix_means_pods_only_by_keys_that_say_so() {
-    let mut rig = rig_with_block();
-    for (pod, peer) in families() {
-        let outside = entry(OUT, BLOCK, TCP, 80, 16, pv::ALLOW, 1);
-        rig.policy(&[enforced(OUT, &[16], false), outside]);
-        assert_eq!(attempt(&mut rig, OUT, pod, peer, 80).fate, dropped(reason::POLICY_DENIED));
-        rig.policy(&[enforced(OUT, &[16], false), owned(outside)]);
-        assert_eq!(attempt(&mut rig, OUT, pod, peer, 80).fate, Fate::Passed);
-    }
-    rig.prefix("198.51.100.0/24", BLOCK);
-    rig.policy(&[enforced(OUT, &[16], false), owned(entry(OUT, BLOCK, TCP, 80, 16, pv::ALLOW, 1))]);
-    assert_eq!(attempt(&mut rig, OUT, POD4, WORLD4, 80).fate, dropped(reason::POLICY_DENIED));
-}
-
-#[test]
-fn where_policies_only_deny_the_rest_passes_and_no_rule_is_named() {
-    let mut rig = Rig::new();
-    let (key, mut meta) = enforced(OUT, &[16], true);
-    meta.flags |= fathom_bpf::abi::POLICY_F_DEFAULT_ALLOW;
-    meta.rule_id = 0;
-    rig.policy(&[(key, meta), entry(OUT, PEER_IDENTITY, TCP, 80, 16, pv::DENY, 1)]);
-    let denied = attempt(&mut rig, OUT, POD4, PEER4, 80);
-    assert_eq!((denied.fate, denied.record("SYN").rule_id), (dropped(reason::POLICY_DENY), 1));
-    let event = attempt(&mut rig, OUT, POD4, PEER4, 81).record("SYN");
-    assert_eq!((event.rule_id, event.flags & flag::POLICY), (0, 0));
 }
 
 #[test]

@@ -131,7 +131,6 @@ fn a_client_with_affinity_meets_the_same_backend_again() {
             proto: TCP,
             scope: Scope::Inside,
             local: false,
-            sources: None,
             backends,
             affinity: Some(Duration::from_secs(600)),
         };

@@ -183,50 +183,12 @@ fn without_a_backend_the_node_refuses_and_a_local_policy_says_nothing() {
             proto: TCP,
             scope: Scope::Outside,
             local: true,
-            sources: None,
             backends: vec![],
             affinity: None,
         };
         rig.datapath.maps().services.replace(&spec).expect("service");
         let outcome = rig.node_receives(&packet(TCP, client, frontend, SYN));
         assert_eq!(outcome.fate, dropped(reason::NO_BACKEND));
-    }
-}
-
-#[test]
-fn clients_outside_of_a_services_source_ranges_are_dropped_by_name() {
-    for [node, pod, _, world] in PLACES {
-        let mut rig = rig();
-        let spec = |sources: Option<&[&str]>| ServiceSpec {
-            id: SERVICE,
-            address: ip(node),
-            port: 80,
-            proto: TCP,
-            scope: Scope::Outside,
-            local: false,
-            sources: sources.map(|nets| nets.iter().map(|net| net.parse().expect("a prefix")).collect()),
-            backends: vec![(ip(pod), 8080)],
-            affinity: None,
-        };
-        let all: &[&str] = &["198.51.100.0/24", "2001:db8::/32"];
-        for (port, sources, allowed) in [
-            (40000, None, true),
-            (40001, Some(&[][..]), false),
-            (40002, Some(all), true),
-            (40003, Some(&["198.51.100.8/32", "2001:db8::8/128"][..]), false),
-            (40004, Some(&["0.0.0.0/0", "::/0"][..]), true),
-        ] {
-            let spec = spec(sources);
-            rig.datapath.maps().services.replace(&spec).expect("service");
-            assert_eq!(rig.datapath.maps().services.list(), [spec]);
-            let outcome = rig.node_receives(&packet(TCP, at(world, port), at(node, 80), SYN));
-            let wanted = if allowed { Fate::Passed } else { dropped(reason::SOURCE_RANGE) };
-            assert_eq!(outcome.fate, wanted, "{world} in {sources:?}");
-        }
-        // What another service says is that one's business.
-        rig.outside(SERVICE + 1, node, 81, TCP, &[(pod, 8080)]);
-        assert_eq!(rig.node_receives(&packet(TCP, at(world, 41000), at(node, 81), SYN)).fate, Fate::Passed);
-        rig.datapath.maps().services.remove(SERVICE).expect("remove");
     }
 }
 
@@ -261,7 +223,6 @@ fn a_client_with_affinity_meets_the_same_backend_again() {
             proto: TCP,
             scope: Scope::Outside,
             local: false,
-            sources: None,
             backends,
             affinity: Some(Duration::from_secs(600)),
         };

@@ -94,7 +94,6 @@ pub fn spec(id: u32, frontend: SocketAddr, proto: u8, backends: &[SocketAddr]) -
         proto,
         scope: Scope::Inside,
         local: false,
-        sources: None,
         backends: backends.iter().map(|b| (b.ip(), b.port())).collect(),
         affinity: None,
     }

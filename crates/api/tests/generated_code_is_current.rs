@@ -15,7 +15,6 @@ const PROTOS: &[&str] = &[
     "fathom/v1/agent.proto",
     "fathom/v1/cni.proto",
     "fathom/v1/policy.proto",
-    "fathom/v1/doctor.proto",
 ];
 
 fn generate(out: &Path) {

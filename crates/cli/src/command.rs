@@ -9,7 +9,6 @@ use clap::{
     ArgAction, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
 };
 
-use crate::install::typed::{ClusterArgs, InstallArgs, UninstallArgs};
 use crate::observe::typed::ObserveArgs;
 use crate::policy::typed::PolicyArgs;
 use crate::settings::typed::GlobalArgs;
@@ -33,18 +32,12 @@ pub enum Task {
     Top(TopArgs),
     /// Tell how the server is, and whether its stream is complete
     Status(StatusArgs),
-    /// Tell what is missing or degraded, node by node, what follows and what to do
-    Doctor(DoctorArgs),
     /// List what the server knows
     List(ListArgs),
     /// Tell which policies are in force
     Policy(PolicyArgs),
     /// Watch things come and go
     Watch(WatchArgs),
-    /// Put Fathom on a Kubernetes cluster, or bring what is there up to date (--tls=false: without certificates)
-    Install(Box<InstallArgs>),
-    /// Take Fathom off a Kubernetes cluster, and its programs off the nodes
-    Uninstall(Box<UninstallArgs>),
     /// Look at this command's configuration, or change it
     Config(ConfigArgs),
     /// Write a completion script for a shell
@@ -77,11 +70,6 @@ pub struct StatusArgs {
     /// The balance sheet of every stage that an event passes, per node
     #[arg(long)]
     pub ledger: bool,
-    /// First wait until Fathom's pods on the cluster are ready, at most this long [5m without a value]
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "5m", value_name = "DURATION")]
-    pub wait: Option<String>,
-    #[command(flatten)]
-    pub cluster: ClusterArgs,
 }
 
 /// `-o` of `list`.

@@ -19,18 +19,6 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// The answer is no: it has been printed, and only the exit status is left to say it.
-#[derive(Debug)]
-pub struct Denied;
-
-impl fmt::Display for Denied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("denied")
-    }
-}
-
-impl std::error::Error for Denied {}
-
 /// A [`Usage`] error as `anyhow` carries it.
 pub fn usage(text: impl fmt::Display) -> anyhow::Error {
     anyhow::Error::new(Usage(text.to_string()))

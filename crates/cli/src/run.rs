@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::command::{Cli, Task, WatchWhat};
 use crate::settings::{ConfigFile, Settings, Sources, file};
 use crate::terminal::note;
-use crate::{completion, config, failure, install, list, observe, policy, status, top, watch};
+use crate::{completion, config, failure, list, observe, policy, status, top, watch};
 
 /// Runs one command: 0 when it did what was asked, 1 when something went wrong, 2 when the command
 /// line can't be followed.
@@ -25,7 +25,6 @@ pub fn main(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if failure::is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) if error.is::<failure::Denied>() => ExitCode::from(failure::ERROR),
         Err(error) => {
             note(format_args!("Error: {error:#}"));
             ExitCode::from(failure::status(&error))
@@ -45,11 +44,6 @@ fn run(cli: &Cli) -> Result<()> {
         }
         _ => {}
     }
-    match &cli.command {
-        Task::Install(args) => return runtime()?.block_on(install::install(args, cli.global.tls)),
-        Task::Uninstall(args) => return runtime()?.block_on(install::uninstall(args)),
-        _ => {}
-    }
     let nothing = ConfigFile::default();
     let named = cli.global.config.clone();
     let named = named.or_else(|| Sources::new(&environment, &nothing).env("CONFIG").map(Into::into));
@@ -59,24 +53,20 @@ fn run(cli: &Cli) -> Result<()> {
         return config::run(args.what.as_ref(), &sources, file.clone());
     }
     let settings = Settings::resolve(&cli.global, &sources)?;
-    runtime()?.block_on(async {
+    // One thread: there is one stream to read and one terminal to write.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(async {
         match &cli.command {
             Task::Observe(args) => observe::run(args, &settings).await,
             Task::Top(args) => top::run(args, &settings).await,
             Task::Status(args) => status::run(args, &settings).await,
-            Task::Doctor(args) => doctor::run(args, &settings).await,
             Task::List(args) => list::run(args.what, &settings).await,
             Task::Policy(args) => policy::run(&args.what, &settings).await,
             Task::Watch(args) => match args.what {
                 WatchWhat::Peers => watch::peers(&settings).await,
             },
-            Task::Install(_) | Task::Uninstall(_) => Ok(()),
             Task::Config(_) | Task::Completion(_) | Task::Version => Ok(()),
         }
     })
-}
-
-/// One thread: there is one stream to read and one terminal to write.
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")
 }

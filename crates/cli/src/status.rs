@@ -18,19 +18,16 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::command::{StatusArgs, StatusOutput};
 use crate::connect::{Connection, connect};
+use crate::missing;
 use crate::settings::Settings;
 use crate::terminal::columns::Columns;
 use crate::terminal::escape::Escaped;
-use crate::{install, missing};
 
 /// The service whose health Hubble's clients ask for.
 const SERVICE: &str = "hubble.server.Observer";
 
 /// Runs `fathom status`.
 pub async fn run(args: &StatusArgs, settings: &Settings) -> Result<()> {
-    if let Some(limit) = &args.wait {
-        install::wait_ready(&args.cluster, limit).await?;
-    }
     let connection = connect(settings).await?;
     let mut out = std::io::stdout().lock();
     let json = matches!(args.output, StatusOutput::Json | StatusOutput::Jsonpb);

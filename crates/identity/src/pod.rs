@@ -17,7 +17,7 @@ pub mod key {
     /// The label every namespace has (the API server adds it).
     pub const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
     /// Keys below this are ours to set: a pod's own labels cannot.
-    pub const OWN_PREFIX: &str = "io.cilium.k8s.";
+    pub(super) const OWN_PREFIX: &str = "io.cilium.k8s.";
 }
 
 /// What is known of a pod when its identity is computed.

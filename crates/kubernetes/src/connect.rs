@@ -26,7 +26,7 @@ pub struct Connection {
 /// # Errors
 /// The kubeconfig or the service account cannot be read.
 pub async fn connect(kubeconfig: Option<&Path>, agent: &str) -> anyhow::Result<Connection> {
-    let config = match kubeconfig {
+    let mut config = match kubeconfig {
         Some(path) => {
             let read = || format!("read the kubeconfig {}", path.display());
             let file = Kubeconfig::read_from(path).with_context(read)?;
@@ -36,10 +36,6 @@ pub async fn connect(kubeconfig: Option<&Path>, agent: &str) -> anyhow::Result<C
             "read the pod's service account: outside of a pod give --kubeconfig, or --objects for a directory",
         )?,
     };
-    client_of(config, agent)
-}
-
-fn client_of(mut config: Config, agent: &str) -> anyhow::Result<Connection> {
     config.connect_timeout = Some(CONNECT);
     let agent = format!("{agent}/{}", env!("CARGO_PKG_VERSION"));
     if let Ok(agent) = agent.parse() {
@@ -49,29 +45,6 @@ fn client_of(mut config: Config, agent: &str) -> anyhow::Result<Connection> {
     let address = address.trim_end_matches('/').to_owned();
     let client = Client::try_from(config).with_context(|| format!("make a client for {address}"))?;
     Ok(Connection { client, address })
-}
-
-/// Makes a client for a person: of a kubeconfig, or of what kubectl would take, the current context or a named one.
-///
-/// # Errors
-/// There is no kubeconfig, it cannot be read, or has no such context.
-pub async fn connect_as_user(
-    kubeconfig: Option<&Path>,
-    context: Option<&str>,
-    agent: &str,
-) -> anyhow::Result<Connection> {
-    let file = match kubeconfig {
-        Some(path) => {
-            Kubeconfig::read_from(path).with_context(|| format!("read the kubeconfig {}", path.display()))?
-        }
-        None => Kubeconfig::read().context(
-            "read the kubeconfig (KUBECONFIG, or ~/.kube/config): name another one with --kubeconfig",
-        )?,
-    };
-    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-    let config =
-        Config::from_custom_kubeconfig(file, &options).await.context("take a cluster from the kubeconfig")?;
-    client_of(config, agent)
 }
 
 /// Whether this process runs in a pod that may speak with the API server.

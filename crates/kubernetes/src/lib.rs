@@ -3,10 +3,9 @@
 //! * [`connect`]: how to reach it.
 //! * [`raw`]: objects as they come, of which at least the name can be read.
 //! * [`identity`]: the custom resource that says which number stands for which labels.
-//! * [`cilium`]: CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy: definitions, and how objects are read.
+//! * [`cilium`]: CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy, for clusters that do not have them.
 //! * [`crds`]: the definitions of these resources, for `manifests/`.
 //! * [`registry`]: agents agree on those numbers; [`collector`]: numbers nobody uses are given up.
-//! * [`unknown`]: fields that a wire type does not have.
 //! * [`retry`]: how long to wait for a server that is away.
 //! * [`lease`]: of several relays one leads.
 //! * [`certificates`]: an authority of our own, and what it signs.
@@ -23,7 +22,6 @@ pub mod lease;
 pub mod raw;
 pub mod registry;
 pub mod retry;
-pub mod unknown;
 pub mod watch;
 
 pub use kube::Client;

@@ -99,7 +99,7 @@ fn an_api_server_that_dies_and_agents_that_restart_take_nothing_with_them() {
 
     lab.kill_api_server().unwrap();
     let begin = Instant::now();
-    while begin.elapsed() < outage() / 2 {
+    while begin.elapsed() < outage() {
         attempt(&lab);
     }
     go_on("without an API server");
@@ -107,17 +107,7 @@ fn an_api_server_that_dies_and_agents_that_restart_take_nothing_with_them() {
         let (code, body) = lab.agent_http(node, "/readyz").unwrap();
         assert_eq!(code, 200, "{node} is ready all the same: {body}");
     }
-    // An agent that starts now knows nothing: the kernel goes on with what it has.
-    lab.stop_agent("node-b").unwrap();
-    lab.launch_agent("node-b").unwrap();
-    while begin.elapsed() < outage() {
-        attempt(&lab);
-    }
-    go_on("without an API server and with a new agent");
-    let ready = lab.agent_http("node-b", "/readyz").map(|(code, _)| code);
-    assert!(!matches!(ready, Ok(200)), "it has seen no object: {ready:?}");
     lab.start_api_server().unwrap();
-    lab.await_agent("node-b").unwrap();
     attempt(&lab);
     lab.expire_watches().unwrap();
     attempt(&lab);

@@ -7,26 +7,16 @@ use anyhow::Context;
 use fathom_bpf::load::{Datapath, L7Mode, LoadConfig, Sizes, remove_pins};
 use fathom_bpf::probe::Features;
 
-use crate::cni::conflist::Conflist;
-use crate::config::{Leave, Place};
+use crate::config::Place;
 use crate::control::routes::{self, Routes};
-use crate::prepare;
-use crate::run::{lock, signalled};
+use crate::run::lock;
 
 /// Removes everything; what is not there is fine. Pods go on unenforced.
 ///
 /// # Errors
 /// The instance is running, or something cannot be removed.
-pub fn cleanup(leave: &Leave) -> anyhow::Result<()> {
-    let place = &leave.place;
+pub fn cleanup(place: &Place) -> anyhow::Result<()> {
     let held = if place.run_dir.exists() { Some(lock(&place.run_dir)?) } else { None };
-    // First, so that from here on nobody asks us for pods.
-    if let Some(directory) = leave.cni_conf_dir.clone() {
-        Conflist { directory, run_dir: place.run_dir.clone() }.remove()?;
-    }
-    if let Some(directory) = &leave.cni_bin_dir {
-        prepare::remove_plugin(directory)?;
-    }
     let pins = place.pin_dir();
     if pins.exists() {
         detach_filters(place)?;
@@ -45,14 +35,10 @@ pub fn cleanup(leave: &Leave) -> anyhow::Result<()> {
         absent_is_fine(fs::remove_dir_all(place.run_dir.join(name)))
             .with_context(|| format!("remove {name}"))?;
     }
-    prepare::unmount_cgroup(&leave.proc, place)?;
     drop(held);
     // Only when nobody else keeps anything there.
     let _ = fs::remove_dir(&place.run_dir);
     println!("removed instance {}: its pods are no longer enforced", place.instance);
-    if leave.stay {
-        runtime.block_on(signalled());
-    }
     Ok(())
 }
 

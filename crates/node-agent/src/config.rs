@@ -25,52 +25,11 @@ pub struct Cli {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Take every program, pin, route and record of an instance off this node; pods are then not enforced
-    Cleanup(Leave),
+    Cleanup(Place),
     /// Make a node ready for the agent in a pod: mount what it needs as the node sees it, put the plugin in place
     Prepare(Prepare),
-    /// Say what this machine can do, what it lacks and what follows, and exit; takes the flags of the agent
-    Check(Box<Check>),
-}
-
-/// What `check` takes.
-#[derive(Clone, Debug, Args)]
-pub struct Check {
-    #[command(flatten)]
-    pub config: Config,
-
-    /// How findings are printed
-    #[arg(long, short, value_enum, default_value = "text", value_name = "FORMAT")]
-    pub output: CheckOutput,
-}
-
-/// See [`Check::output`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CheckOutput {
-    Text,
-    Json,
-}
-
-/// What [`Command::Cleanup`] takes away, and from where.
-#[derive(Clone, Debug, Args)]
-pub struct Leave {
-    #[command(flatten)]
-    pub place: Place,
-
-    /// Directory of the container runtime's network configurations: ours goes, others get their names back
-    #[arg(long, env = "FATHOM_CNI_CONF_DIR", value_name = "DIR")]
-    pub cni_conf_dir: Option<PathBuf>,
-
-    /// Directory to take the CNI plugin out of
-    #[arg(long, env = "FATHOM_CNI_BIN_DIR", value_name = "DIR")]
-    pub cni_bin_dir: Option<PathBuf>,
-
-    /// proc file system of the node, as for "prepare", whose mount below the run directory goes too
-    #[arg(long, env = "FATHOM_PROC", default_value = "/proc", value_name = "DIR")]
-    pub proc: PathBuf,
-
-    /// Stay when all is done, until SIGTERM: for a DaemonSet, whose pods start again when they end
-    #[arg(long)]
-    pub stay: bool,
+    /// Say what this machine can do, and exit
+    Check(Box<Config>),
 }
 
 /// What [`Command::Prepare`] does, and where.
@@ -165,10 +124,6 @@ pub struct Config {
     #[arg(long, env = "FATHOM_NETNS_DIR", default_value = "/run/netns", value_name = "DIR")]
     pub netns_dir: PathBuf,
 
-    /// How often node and agent are looked over for what is missing or degraded
-    #[arg(long, env = "FATHOM_CHECK_INTERVAL", default_value = "60s", value_parser = a_second_or_more, value_name = "DURATION")]
-    pub check_interval: Duration,
-
     /// cgroup v2 directory whose processes have services translated at the socket; "none" = at tc only
     /// [default: the root of the mounted tree]
     #[arg(long, env = "FATHOM_CGROUP", value_name = "DIR")]
@@ -248,11 +203,6 @@ pub struct Config {
     /// Time before a released pod address is given out again
     #[arg(long, env = "FATHOM_ADDRESS_REST", default_value = "30s", value_parser = duration, value_name = "DURATION")]
     pub address_rest: Duration,
-
-    /// Directory in which the container runtime looks for network configurations: with --mode cni ours is kept there
-    /// from when the agent is ready, and others are put aside [default: somebody else writes it]
-    #[arg(long, env = "FATHOM_CNI_CONF_DIR", value_name = "DIR")]
-    pub cni_conf_dir: Option<PathBuf>,
 
     /// How long the CNI plugin's calls wait for objects they need; its own patience ends at 30 s
     #[arg(long, env = "FATHOM_CNI_WAIT", default_value = "10s", value_parser = duration, value_name = "DURATION")]
@@ -706,8 +656,8 @@ mod tests {
     #[test]
     fn cleanup_takes_only_the_place() {
         let cli = parse(&["cleanup", "--instance", "x"]).unwrap();
-        let Some(Command::Cleanup(leave)) = cli.command else { panic!("cleanup") };
-        assert_eq!(leave.place.pin_dir(), Path::new("/sys/fs/bpf/fathom/x"));
+        let Some(Command::Cleanup(place)) = cli.command else { panic!("cleanup") };
+        assert_eq!(place.pin_dir(), Path::new("/sys/fs/bpf/fathom/x"));
         assert!(parse(&["cleanup", "--events", "packet"]).is_err());
     }
 }

@@ -21,7 +21,6 @@ use axum::http::HeaderValue;
 use axum::response::Response;
 use fathom_api::DESCRIPTORS;
 use fathom_api::fathom_v1::agent_server::{self, AgentServer};
-use fathom_api::fathom_v1::doctor_server::{self, DoctorServer};
 use fathom_api::fathom_v1::policies_server::{self, PoliciesServer};
 use fathom_api::observer_raw::observer_server::{self, ObserverServer};
 use fathom_api::peer::peer_server::{self, PeerServer};
@@ -34,7 +33,6 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server;
 use tonic_reflection::pb::{v1, v1alpha};
 
-use crate::checks::Doctor;
 use crate::cluster::snapshot::Snapshot;
 use crate::events::agent_events::AgentEvents;
 use crate::events::intake::{Intake, Shared};
@@ -60,9 +58,6 @@ const SERVED: [&str; 3] =
 
 /// Served where there is a control side.
 const SERVED_WITH_CONTROL: &str = policies_server::SERVICE_NAME;
-
-/// Served where there is a machine to look over.
-const SERVED_WITH_DOCTOR: &str = doctor_server::SERVICE_NAME;
 
 /// The health service's other names: what Hubble's clients ask about before they trust an answer, and the whole.
 const HEALTH_NAMES: [&str; 2] = ["hubble.server.Observer", ""];
@@ -111,7 +106,6 @@ pub struct Pipeline {
     writer: Mutex<Option<Writer>>,
     facts: Arc<dyn NodeFacts>,
     policies: Option<PoliciesService>,
-    doctor: Option<Doctor>,
     agent_events: AgentEvents,
     peers: watch::Sender<Vec<Peer>>,
     registry: SharedRegistry,
@@ -146,7 +140,6 @@ impl Pipeline {
             writer: Mutex::new(Some(writer)),
             facts: Arc::new(SnapshotFacts::new(snapshot)),
             policies: None,
-            doctor: None,
             agent_events: AgentEvents::default(),
             peers: watch::Sender::new(Vec::new()),
             registry: Arc::new(Mutex::new(registry)),
@@ -170,13 +163,6 @@ impl Pipeline {
         self
     }
 
-    /// Sets who answers for what is missing or degraded; without, nobody does.
-    #[must_use]
-    pub fn with_doctor(mut self, doctor: Doctor) -> Self {
-        self.doctor = Some(doctor);
-        self
-    }
-
     /// This node's name as flows and answers tell it.
     pub fn node_name(&self) -> &Arc<str> {
         &self.node.name
@@ -184,9 +170,7 @@ impl Pipeline {
 
     /// The services for clients.
     fn served(&self) -> impl Iterator<Item = &'static str> + Clone + use<> {
-        let policies = self.policies.is_some().then_some(SERVED_WITH_CONTROL);
-        let doctor = self.doctor.is_some().then_some(SERVED_WITH_DOCTOR);
-        SERVED.into_iter().chain(policies).chain(doctor)
+        SERVED.into_iter().chain(self.policies.is_some().then_some(SERVED_WITH_CONTROL))
     }
 
     /// Starts the thread that drains the rings.
@@ -235,7 +219,7 @@ impl Pipeline {
         http::router(self.registry(), self.readiness())
     }
 
-    /// The gRPC services: Observer, Peer, fathom.v1.Agent, Policies and Doctor, health, reflection.
+    /// The gRPC services: Observer, Peer, fathom.v1.Agent and Policies, health, reflection.
     pub async fn services(&self) -> Routes {
         let observer = ObserverService {
             shared: Arc::clone(&self.shared),
@@ -272,10 +256,6 @@ impl Pipeline {
             .add_service(health_service);
         let routes = match &self.policies {
             Some(policies) => routes.add_service(PoliciesServer::new(policies.clone())),
-            None => routes,
-        };
-        let routes = match &self.doctor {
-            Some(doctor) => routes.add_service(DoctorServer::new(doctor.clone())),
             None => routes,
         };
         with_version(with_reflection(routes, served), &self.node.version)

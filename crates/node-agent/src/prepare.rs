@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use nix::errno::Errno;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::statfs::{BPF_FS_MAGIC, CGROUP2_SUPER_MAGIC, FsType, statfs};
 
@@ -110,47 +110,13 @@ fn place_plugin(plugin: &Path, directory: &Path) -> io::Result<&'static str> {
     Ok("put in place")
 }
 
-/// Takes the plugin out of `directory`; what is not there is fine.
-///
-/// # Errors
-/// It cannot be removed.
-pub fn remove_plugin(directory: &Path) -> anyhow::Result<()> {
-    let path = directory.join(PLUGIN);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Takes the mount of cgroups off the node, and the directory with it. The BPF file system stays: others use it.
-///
-/// # Errors
-/// It cannot be unmounted.
-pub fn unmount_cgroup(proc: &Path, place: &Place) -> anyhow::Result<()> {
-    let target = place.cgroup_mount();
-    if !target.exists() {
-        return Ok(());
-    }
-    on_the_node(proc, move || {
-        let what = || format!("unmount {}", target.display());
-        if statfs(&target).with_context(what)?.filesystem_type() == CGROUP2_SUPER_MAGIC {
-            umount2(&target, MntFlags::MNT_DETACH).with_context(what)?;
-        }
-        // Not while another mount namespace has something on it, which is its own affair.
-        let _ = fs::remove_dir(&target);
-        Ok(())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn the_plugin_is_put_in_place_whole_replaced_when_it_changes_and_removed() {
+    fn the_plugin_is_put_in_place_whole_replaced_when_it_changes() {
         let dir = tempfile::tempdir().unwrap();
         let (plugin, bin) = (dir.path().join("built"), dir.path().join("opt/cni/bin"));
         fs::write(&plugin, "one").unwrap();
@@ -162,9 +128,6 @@ mod tests {
         assert_eq!(fs::read_to_string(&target).unwrap(), "two");
         assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o755);
         assert_eq!(fs::read_dir(&bin).unwrap().count(), 1, "nothing half done is left");
-        remove_plugin(&bin).unwrap();
-        remove_plugin(&bin).unwrap();
-        assert_eq!(fs::read_dir(&bin).unwrap().count(), 0);
     }
 
     #[test]
@@ -196,16 +159,11 @@ mod tests {
         };
         prepare(&config).unwrap();
         prepare(&config).unwrap();
-        let count = |path: &Path| {
-            let mounts = fs::read_to_string(format!("/proc/{}/mounts", node.id())).unwrap();
-            mounts.lines().filter(|line| line.contains(path.to_str().unwrap())).count()
-        };
-        assert_eq!((count(&config.place.bpffs), count(&config.place.cgroup_mount())), (1, 1));
+        let mounts = fs::read_to_string(format!("/proc/{}/mounts", node.id())).unwrap();
+        let count = |path: &Path| mounts.lines().filter(|line| line.contains(path.to_str().unwrap())).count();
+        assert_eq!((count(&config.place.bpffs), count(&config.place.cgroup_mount())), (1, 1), "{mounts}");
         let here = fs::read_to_string("/proc/self/mounts").unwrap();
         assert!(!here.contains(dir.path().to_str().unwrap()), "only there");
-        unmount_cgroup(&config.proc, &config.place).unwrap();
-        unmount_cgroup(&config.proc, &config.place).unwrap();
-        assert_eq!((count(&config.place.bpffs), count(&config.place.cgroup_mount())), (1, 0));
         node.kill().unwrap();
         node.wait().unwrap();
     }

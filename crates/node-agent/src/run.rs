@@ -9,8 +9,6 @@
 //! | `health ports`: what load balancers ask of services | runtime | told to stop |
 //! | `attach`: pods that another plugin wires (`--mode attach`) | runtime | told to stop |
 //! | `host pods`: cgroups of pods in the node's network | runtime | told to stop |
-//! | `doctor`: what is missing or degraded, now and then | runtime | told to stop |
-//! | `conflist`: the container runtime's configuration (`--cni-conf-dir`) | runtime | told to stop |
 //! | `notes`: pods that went while the agent was away | runtime | told to stop |
 //! | `fathom-reader`: drains the rings | a thread of its own, with the lowest latency there is | after the last drain |
 //! | `cni`: the plugin's socket | runtime | calls in flight have ended, or [`DRAIN`] |
@@ -21,7 +19,6 @@
 //! (16, [`Asker::new`]); everything else is a watched value, of which only the newest counts. Nothing the kernel
 //! does waits for any of this: at the end programs, maps and undelivered events stay where they are.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::IsTerminal;
@@ -46,13 +43,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::attach::{self, Places, WantedPod};
-use crate::checks::{self, Doctor};
+use crate::checks;
 use crate::cluster::kube::ApiServer;
 use crate::cluster::snapshot::Snapshot;
 use crate::cluster::source::{Delta, Feed, Source};
 use crate::cluster::yaml::YamlDirectory;
 use crate::cni::attachments::Attachments;
-use crate::cni::conflist::Conflist;
 use crate::cni::notes;
 use crate::cni::server::CniService;
 use crate::config::{Cli, Command, Config, L7, ObjectSource, Wiring};
@@ -91,28 +87,27 @@ const FLOWS: &str = "serving flows";
 /// What kept the agent from starting, or made it end.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
-        Some(Command::Cleanup(leave)) => {
+        Some(Command::Cleanup(place)) => {
             log("text");
-            crate::cleanup::cleanup(&leave)
+            crate::cleanup::cleanup(&place)
         }
         Some(Command::Prepare(prepare)) => {
             log("text");
             crate::prepare::prepare(&prepare)
         }
-        Some(Command::Check(check)) => runtime()?.block_on(checks::report(&check)),
+        Some(Command::Check(config)) => checks::report(&config),
         None => {
             log(&cli.run.log_format);
-            let runtime = runtime()?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .context("start the runtime")?;
             let result = runtime.block_on(Agent::start_and_serve(cli.run));
             // A blocking call that hangs must not keep the process.
             runtime.shutdown_timeout(Duration::from_secs(1));
             result
         }
     }
-}
-
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")
 }
 
 fn log(format: &str) {
@@ -161,8 +156,6 @@ struct Agent {
     node_name: String,
     loaded: Arc<Loaded>,
     pipeline: Arc<Pipeline>,
-    doctor: Doctor,
-    connections: Arc<Connections>,
     attachments: Arc<Attachments>,
     source: Box<dyn Source>,
     registry: Arc<AgentRegistry>,
@@ -182,9 +175,7 @@ impl Agent {
     async fn start_and_serve(config: Config) -> anyhow::Result<()> {
         let features = Features::probe();
         checks::refuse_the_impossible(&config, &features)?;
-        let pinned = checks::pinned(&config.place.pin_dir());
-        let found = checks::machine(&config, &features, pinned, BTreeSet::new()).await;
-        checks::say(&found);
+        checks::say_what_is_missing(&config, &features);
         let run_dir = &config.place.run_dir;
         fs::create_dir_all(run_dir).with_context(|| format!("make {}", run_dir.display()))?;
         let _lock = lock(run_dir)?;
@@ -207,8 +198,7 @@ impl Agent {
             }
         }
         let rings = loaded.reader().context("open the rings")?;
-        let gauge = rings.gauge();
-        let accounts = KernelAccounts::new(loaded.clone(), gauge.clone());
+        let accounts = KernelAccounts::new(loaded.clone(), rings.gauge());
         let taken = accounts.taken();
         let snapshot: Arc<ArcSwap<Snapshot>> = Arc::default();
         let report: Arc<ArcSwap<Report>> = Arc::default();
@@ -220,36 +210,17 @@ impl Agent {
         let (inputs, asker) = Inputs::new();
         let policies = PoliciesService {
             asker,
-            running: Arc::new(Kernel::new(loaded.clone())),
-            snapshot: snapshot.clone(),
             source: inputs.feed.status.clone(),
             node_name: pipeline.node_name().clone(),
         };
         let pipeline = pipeline.with_policies(policies);
         let attachments = Attachments::open(run_dir, config.address_rest)
             .with_context(|| format!("read endpoints in {}", run_dir.display()))?;
-        let attachments = Arc::new(attachments);
-        let connections = Connections::new(loaded.clone(), &pipeline.registry());
-        let parts = checks::Parts {
-            config: config.clone(),
-            features,
-            node_name: pipeline.node_name().clone(),
-            loaded: loaded.clone(),
-            attachments: attachments.clone(),
-            connections: connections.clone(),
-            gauge,
-            report: report.clone(),
-            source: inputs.feed.status.clone(),
-            shared: pipeline.shared().clone(),
-        };
-        let doctor = Doctor::new(parts, found, &pipeline.registry());
         let agent = Agent {
             node_name,
             loaded,
-            pipeline: Arc::new(pipeline.with_doctor(doctor.clone())),
-            doctor,
-            connections,
-            attachments,
+            pipeline: Arc::new(pipeline),
+            attachments: Arc::new(attachments),
             source,
             registry: Arc::new(registry),
             stop,
@@ -320,17 +291,10 @@ impl Agent {
             let keep = host_pods::keep(cgroup, wanted_host_pods, found, self.stop.clone());
             tasks.spawn_sure("host pods", keep);
         }
-        tasks.spawn_sure("doctor", self.doctor.clone().keep(self.stop.clone()));
-        if let (Wiring::Cni, Some(directory)) = (self.config.wiring, self.config.cni_conf_dir.clone()) {
-            let list = Conflist { directory, run_dir: self.config.place.run_dir.clone() };
-            tasks.spawn_sure("conflist", list.keep(self.pipeline.readiness(), self.stop.clone()));
-        }
         let run_dir = self.config.place.run_dir.clone();
         tasks.spawn_sure("notes", notes::follow(run_dir, self.attachments.clone(), self.stop.clone()));
-        tasks.spawn_sure(
-            "connections",
-            self.connections.clone().look(self.config.ended_interval, self.stop.clone()),
-        );
+        let connections = Connections::new(self.loaded.clone(), &self.pipeline.registry());
+        tasks.spawn_sure("connections", connections.look(self.config.ended_interval, self.stop.clone()));
         let (ending, end) = watch::channel(false);
         let service = CniService {
             attachments: self.attachments.clone(),
@@ -488,11 +452,7 @@ async fn ended(reader: &Reader) {
     }
 }
 
-/// Name of this node: as it is told, else the host's.
-///
-/// # Errors
-/// The host has none.
-pub fn node_name(config: &Config) -> anyhow::Result<String> {
+fn node_name(config: &Config) -> anyhow::Result<String> {
     if let Some(name) = config.node_name.clone().filter(|name| !name.is_empty()) {
         return Ok(name);
     }
@@ -555,7 +515,7 @@ fn control_facts(
 }
 
 /// SIGTERM or SIGINT.
-pub async fn signalled() {
+async fn signalled() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))

@@ -13,17 +13,17 @@ use crate::world::World;
 /// A remark about a policy that works as written. Never an error: pods may still come.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Notice {
-    #[error("{}: it selects no pod", policy.title())]
+    #[error("{} {}/{}: spec.podSelector selects no pod of namespace {}", policy.kind, policy.namespace, policy.name, policy.namespace)]
     SelectsNoPod { policy: Arc<PolicyMeta> },
-    #[error("{}: {place} matches no pod", policy.title())]
+    #[error("{} {}/{}: {place} matches no pod", policy.kind, policy.namespace, policy.name)]
     PeerMatchesNoPod { policy: Arc<PolicyMeta>, place: String },
-    #[error("{}: {place}: no pod has a {name:?} port, so it says nothing", policy.title())]
+    #[error("{} {}/{}: {place}: no pod has a {name:?} port, so it allows nothing", policy.kind, policy.namespace, policy.name)]
     NobodyHasPort { policy: Arc<PolicyMeta>, place: String, name: Arc<str> },
-    #[error("{}: {place}: addresses have no port names, so {name:?} says nothing of a prefix: write the number", policy.title())]
+    #[error("{} {}/{}: {place}: addresses have no port names, so {name:?} allows nothing to an ipBlock: write the number", policy.kind, policy.namespace, policy.name)]
     NamedPortOfAddresses { policy: Arc<PolicyMeta>, place: String, name: Arc<str> },
-    #[error("{}: selects on label {key}, which differs from pod to pod and is kept only for this: expect an identity per value", policy.title())]
+    #[error("{} {}/{}: selects on label {key}, which differs from pod to pod and is kept only for this: expect an identity per value", policy.kind, policy.namespace, policy.name)]
     AsksForFilteredLabel { policy: Arc<PolicyMeta>, key: Arc<str> },
-    #[error("{}: selects on label {key}, which identities leave out: add it with --labels", policy.title())]
+    #[error("{} {}/{}: selects on label {key}, which identities leave out: add it with --labels", policy.kind, policy.namespace, policy.name)]
     LabelLeftOut { policy: Arc<PolicyMeta>, key: Arc<str> },
 }
 
@@ -58,15 +58,14 @@ fn audit_rule(
     rule: &Rule,
     notices: &mut Vec<Notice>,
 ) {
-    let Some((_, peers, ports)) = rule.parts() else { return };
+    let Rule::Allow { peers, ports } = rule else { return };
     let (name, list) = match direction {
         Direction::Ingress => ("ingress", "from"),
         Direction::Egress => ("egress", "to"),
     };
     let peers: &[Peer] = if let Peers::Of(peers) = peers { peers } else { &[] };
     for (at, peer) in peers.iter().enumerate() {
-        let by_labels = matches!(peer, Peer::Pods { .. } | Peer::Endpoints(_));
-        if by_labels && world.select(policy, peer).is_empty() {
+        if matches!(peer, Peer::Pods { .. }) && world.select(policy, peer).is_empty() {
             let place = format!("spec.{name}[{index}].{list}[{at}]{}", selectors(peer));
             notices.push(Notice::PeerMatchesNoPod { policy: policy.meta.clone(), place });
         }
@@ -76,7 +75,7 @@ fn audit_rule(
         let PortMatch::Named { protocol, name: port } = port else { continue };
         let place = format!("spec.{name}[{index}].ports[{at}]");
         let (policy, port) = (policy.meta.clone(), port.clone());
-        let blocks = peers.iter().any(|peer| matches!(peer, Peer::Block(_) | Peer::Outside(_)));
+        let blocks = peers.iter().any(|peer| matches!(peer, Peer::Block(_)));
         let known = world.members.iter().flat_map(|member| &member.named_ports);
         if direction == Direction::Egress && blocks {
             notices.push(Notice::NamedPortOfAddresses { policy, place, name: port });

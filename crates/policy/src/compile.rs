@@ -4,10 +4,9 @@ use std::collections::HashMap;
 
 use fathom_identity::NumericIdentity;
 
-use crate::policy::{ICMP4, ICMP6, Peer, Peers, Policy, PortMatch, Ports, Rule};
+use crate::policy::{Peers, Policy, PortMatch, Ports, Rule};
 use crate::ports::port_prefixes;
 use crate::rules::{RuleRef, RuleRegistry};
-use crate::selector::Selector;
 use crate::table::{ANY_IDENTITY, Action, Direction, DirectionState, Entry, PolicyKey, Table};
 use crate::world::{Member, World};
 
@@ -25,32 +24,7 @@ pub struct Compiler<'a> {
 enum Selected {
     /// Key with the wildcard identity.
     Any,
-    Some(Remotes),
-}
-
-#[derive(Default)]
-struct Remotes {
-    /// Selected by labels with sources, so that requirements hold for them.
-    endpoints: Vec<NumericIdentity>,
-    /// The others; true: of addresses in a prefix that are somebody's.
-    others: Vec<(NumericIdentity, bool)>,
-}
-
-/// What endpoints must be besides, by all policies that select a pod.
-#[derive(Default)]
-struct Required<'p> {
-    allow: Vec<&'p Selector>,
-    deny: Vec<&'p Selector>,
-}
-
-/// Whom a rule's keys are for: numbers, and whether they are of addresses that are somebody's.
-fn remotes(world: &World, remotes: &Remotes, required: &[&Selector]) -> Vec<(NumericIdentity, bool)> {
-    let fulfils = |number: &&NumericIdentity| required.iter().all(|all| world.has_labels(all, **number));
-    let endpoints = remotes.endpoints.iter().filter(fulfils).map(|number| (*number, false));
-    let mut numbers: Vec<(NumericIdentity, bool)> = endpoints.chain(remotes.others.iter().copied()).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    numbers
+    Identities(Vec<NumericIdentity>),
 }
 
 /// Table of one identity; see [`Compiler::compile`].
@@ -93,43 +67,27 @@ impl<'a> Compiler<'a> {
         let member = self.world.member(local)?;
         let mut table = Table::default();
         let mut refs: Vec<RuleRef> = Vec::new();
-        let mut found: Vec<(PolicyKey, Action, u32)> = Vec::new();
+        let mut found: Vec<(PolicyKey, u32)> = Vec::new();
         for direction in Direction::BOTH {
-            let selecting = |place: &usize| {
-                let policy = self.policies[*place];
-                policy.rules(direction).is_some() && self.world.is_subject(policy, member)
-            };
-            let selecting: Vec<usize> = (0..self.policies.len()).filter(selecting).collect();
-            let mut required = Required::default();
-            for place in &selecting {
-                let requires = self.policies[*place].requires.of(direction);
-                required.allow.extend(&requires.allow);
-                required.deny.extend(&requires.deny);
-            }
-            let mut denying = Vec::new();
-            for place in &selecting {
-                let policy = self.policies[*place];
-                let reference = |index| RuleRef { policy: policy.meta.clone(), direction, index };
-                if !policy.open.of(direction) {
-                    denying.push(reference(None));
+            let mut selecting = Vec::new();
+            for place in 0..self.policies.len() {
+                let policy = self.policies[place];
+                let Some(list) = policy.rules(direction) else { continue };
+                if !self.world.is_subject(policy, member) {
+                    continue;
                 }
-                let first = *policy.first_rule.of(direction);
-                for (index, rule) in policy.rules(direction).unwrap_or_default().iter().enumerate() {
+                selecting.push(RuleRef { policy: policy.meta.clone(), direction, index: None });
+                for (index, rule) in list.iter().enumerate() {
                     let number = refs.len() as u32;
-                    refs.push(reference(Some(first + index as u32)));
-                    let at = (*place, direction, index);
-                    self.keys(member, at, rule, &required, &mut |key, action| {
-                        found.push((key, action, number));
-                    });
+                    refs.push(RuleRef { policy: policy.meta.clone(), direction, index: Some(index as u32) });
+                    self.keys(member, (place, direction, index), rule, &mut |key| found.push((key, number)));
                 }
             }
-            if selecting.is_empty() {
-                continue;
+            if !selecting.is_empty() {
+                let default_deny = rules.intern(selecting);
+                let state = DirectionState { enforced: true, default_deny, ..DirectionState::default() };
+                *table.direction_mut(direction) = state;
             }
-            let default_allow = denying.is_empty();
-            let default_deny = if default_allow { 0 } else { rules.intern(denying) };
-            *table.direction_mut(direction) =
-                DirectionState { enforced: true, default_deny, default_allow, ..DirectionState::default() };
         }
         merge(found, &refs, rules, &mut table);
         Some(table)
@@ -141,28 +99,18 @@ impl<'a> Compiler<'a> {
         local: &Member,
         at: (usize, Direction, usize),
         rule: &Rule,
-        required: &Required<'_>,
-        push: &mut impl FnMut(PolicyKey, Action),
+        push: &mut impl FnMut(PolicyKey),
     ) {
-        let Some((action, peers, ports)) = rule.parts() else { return };
+        let Rule::Allow { peers, ports } = rule else { return };
         let (world, policy, direction) = (self.world, self.policies[at.0], at.1);
-        let required = if action == Action::Allow { &required.allow } else { &required.deny };
         let selected = &*self.peers.entry(at).or_insert_with(|| select(world, policy, peers));
-        let selected = match selected {
-            Selected::Any => None,
-            Selected::Some(some) => Some(remotes(world, some, required)),
-        };
-        let key = |(identity, owned), proto, (port, port_plen)| PolicyKey {
-            identity,
-            direction,
-            proto,
-            port,
-            port_plen,
-            owned,
-        };
-        let mut everyone = |proto, port| match &selected {
-            None => push(key((ANY_IDENTITY, false), proto, port), action),
-            Some(numbers) => numbers.iter().for_each(|number| push(key(*number, proto, port), action)),
+        let key =
+            |identity, proto, (port, port_plen)| PolicyKey { identity, direction, proto, port, port_plen };
+        let mut everyone = |proto, port| match selected {
+            Selected::Any => push(key(ANY_IDENTITY, proto, port)),
+            Selected::Identities(numbers) => {
+                numbers.iter().for_each(|number| push(key(*number, proto, port)))
+            }
         };
         let Ports::Of(ports) = ports else { return everyone(0, (0, 0)) };
         let mut remote_names = Vec::new();
@@ -173,9 +121,6 @@ impl<'a> Compiler<'a> {
                     for prefix in port_prefixes(*first, *last) {
                         everyone(protocol.number(), prefix);
                     }
-                }
-                PortMatch::Icmp { v6, kind } => {
-                    everyone(if *v6 { ICMP6 } else { ICMP4 }, ((*kind).into(), 16))
                 }
                 PortMatch::Named { .. } if direction == Direction::Egress => remote_names.push(port),
                 PortMatch::Named { .. } => {
@@ -189,14 +134,14 @@ impl<'a> Compiler<'a> {
             return;
         }
         // Each remote identity has numbers of its own, so even "everybody" becomes a list.
-        let remotes: &mut dyn Iterator<Item = &Member> = match &selected {
-            None => &mut world.members.iter(),
-            Some(numbers) => &mut numbers.iter().filter_map(|(number, _)| world.member(*number)),
+        let remotes: &mut dyn Iterator<Item = &Member> = match selected {
+            Selected::Any => &mut world.members.iter(),
+            Selected::Identities(numbers) => &mut numbers.iter().filter_map(|number| world.member(*number)),
         };
         for remote in remotes {
             for port in &remote_names {
                 for (proto, number) in named(remote, port) {
-                    push(key((remote.number, false), proto, (number, 16)), action);
+                    push(key(remote.number, proto, (number, 16)));
                 }
             }
         }
@@ -207,22 +152,11 @@ fn select(world: &World, policy: &Policy, peers: &Peers) -> Selected {
     match peers {
         Peers::Any => Selected::Any,
         Peers::Of(peers) => {
-            let mut remotes = Remotes::default();
-            for peer in peers {
-                let numbers = world.select(policy, peer);
-                match peer {
-                    Peer::Endpoints(_) => remotes.endpoints.extend(numbers),
-                    Peer::Block(_) => {
-                        remotes
-                            .others
-                            .extend(numbers.iter().flat_map(|number| [(*number, false), (*number, true)]));
-                    }
-                    Peer::Pods { .. } | Peer::Outside(_) | Peer::Entity(_) | Peer::Services(_) => {
-                        remotes.others.extend(numbers.into_iter().map(|number| (number, false)));
-                    }
-                }
-            }
-            Selected::Some(remotes)
+            let mut numbers: Vec<NumericIdentity> =
+                peers.iter().flat_map(|peer| world.select(policy, peer)).collect();
+            numbers.sort_unstable();
+            numbers.dedup();
+            Selected::Identities(numbers)
         }
     }
 }
@@ -237,24 +171,16 @@ fn named<'m>(member: &'m Member, wanted: &'m PortMatch) -> impl Iterator<Item = 
     })
 }
 
-/// One entry for each key, with the id of the set of rules that made it: where one denies, those that deny.
-fn merge(
-    mut found: Vec<(PolicyKey, Action, u32)>,
-    refs: &[RuleRef],
-    rules: &mut RuleRegistry,
-    table: &mut Table,
-) {
+/// One entry for each key, with the id of the set of rules that made it.
+fn merge(mut found: Vec<(PolicyKey, u32)>, refs: &[RuleRef], rules: &mut RuleRegistry, table: &mut Table) {
     found.sort_unstable();
     found.dedup();
     let mut ids: HashMap<Vec<u32>, u32> = HashMap::new();
     for makers in found.chunk_by(|one, other| one.0 == other.0) {
-        // Denials come last.
-        let Some((key, action, _)) = makers.last().copied() else { continue };
-        let numbers: Vec<u32> =
-            makers.iter().filter(|maker| maker.1 == action).map(|maker| maker.2).collect();
+        let numbers: Vec<u32> = makers.iter().map(|(_, number)| *number).collect();
         let rule_id = *ids.entry(numbers).or_insert_with_key(|numbers| {
             rules.intern(numbers.iter().map(|number| refs[*number as usize].clone()).collect())
         });
-        table.insert(key, Entry { action, rule_id });
+        table.insert(makers[0].0, Entry { action: Action::Allow, rule_id });
     }
 }

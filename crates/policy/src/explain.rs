@@ -4,8 +4,8 @@
 //! the verdict here is always that of the look-up in the compiled table.
 //!
 //! How far a rule is from a packet is what would have to change for it to match: each field counts once, and
-//! of a rule's peers and ports the nearest pair counts. What is of another kind counts for more: a podSelector
-//! for an address without a pod, an ipBlock for a pod, and a rule that could not be understood.
+//! of a rule's peers and ports the nearest pair counts. What can never match counts for more: a podSelector
+//! for an address without a pod, and a rule that could not be understood.
 
 use std::sync::Arc;
 
@@ -13,9 +13,7 @@ use fathom_identity::{NumericIdentity, reserved};
 use ipnet::IpNet;
 
 use crate::lookup::{Probe, Verdict};
-use crate::policy::{
-    Entity, IpBlock, Namespaces, Peer, Peers, Policy, PolicyMeta, PortMatch, Ports, Protocol, Rule,
-};
+use crate::policy::{IpBlock, Namespaces, Peer, Peers, Policy, PolicyMeta, PortMatch, Ports, Protocol, Rule};
 use crate::rules::RuleRef;
 use crate::selector::{Labels, Requirement, Selector};
 use crate::table::{ANY_IDENTITY, Direction};
@@ -27,11 +25,11 @@ pub struct Explanation {
     pub verdict: Verdict,
     /// The node's own host, which always reaches its pods.
     pub local_host: bool,
-    /// Policies that deny the pod in this direction what no rule allows; none: what no rule denies passes.
+    /// Policies that restrict the pod in this direction; none: the direction is open.
     pub selecting: Vec<Arc<PolicyMeta>>,
-    /// Rules that allow it; where some deny it, those.
+    /// Rules that allow it.
     pub matching: Vec<RuleRef>,
-    /// Rules that would allow it but miss it, nearest first.
+    /// Rules that miss it, nearest first.
     pub missed: Vec<Missed>,
 }
 
@@ -63,18 +61,10 @@ pub enum Miss {
     },
     /// Pods are wanted, and at the other end is none that policies know.
     NoPod,
-    /// Whoever has this name is wanted.
-    Entity(Entity),
-    /// The rule is for nobody, as far as is known now.
-    Nobody,
-    /// A CIDR of Cilium's means addresses outside of the cluster, and this is a pod's or a node's.
-    Inside,
     /// `found` is the longest prefix known to policies that holds the address.
     Block {
         wanted: IpBlock,
         found: Option<IpNet>,
-        /// The address is a pod's.
-        of_pod: bool,
     },
     Protocol {
         wanted: Protocol,
@@ -98,8 +88,7 @@ impl Miss {
     /// How much would have to change.
     fn weight(&self) -> usize {
         match self {
-            Self::NoPod | Self::Nobody | Self::Inside | Self::Broken => 2,
-            Self::Block { of_pod: true, .. } => 2,
+            Self::NoPod | Self::Broken => 2,
             _ => 1,
         }
     }
@@ -129,39 +118,25 @@ pub fn explain<'a>(
         matching: Vec::new(),
         missed: Vec::new(),
     };
-    policies.retain(|policy| policy.rules(probe.direction).is_some() && world.is_subject(policy, member));
-    let requires = || policies.iter().map(|policy| policy.requires.of(probe.direction));
-    let to_allow: Vec<&Selector> = requires().flat_map(|requires| &requires.allow).collect();
-    let to_deny: Vec<&Selector> = requires().flat_map(|requires| &requires.deny).collect();
-    let mut denying = Vec::new();
-    for policy in &policies {
-        if !policy.open.of(probe.direction) {
-            told.selecting.push(policy.meta.clone());
+    for policy in policies {
+        let Some(rules) = policy.rules(probe.direction) else { continue };
+        if !world.is_subject(policy, member) {
+            continue;
         }
-        let first = *policy.first_rule.of(probe.direction);
-        for (index, rule) in (first..).zip(policy.rules(probe.direction).unwrap_or_default()) {
-            let denies = matches!(rule, Rule::Deny { .. });
-            let required = if denies { &to_deny } else { &to_allow };
-            let remote = world.member(probe.remote);
-            let case = Case { world, policy, local: member, remote, probe, required };
+        told.selecting.push(policy.meta.clone());
+        let case = Case { world, policy, local: member, remote: world.member(probe.remote), probe };
+        for (index, rule) in (0..).zip(rules) {
             let named =
                 RuleRef { policy: policy.meta.clone(), direction: probe.direction, index: Some(index) };
-            match (case.misses(rule), denies) {
-                (fields, false) if fields.is_empty() => told.matching.push(named),
-                (fields, true) if fields.is_empty() => denying.push(named),
-                (fields, false) => told.missed.push(Missed { rule: named, fields }),
-                (_, true) => {}
+            match case.misses(rule) {
+                fields if fields.is_empty() => told.matching.push(named),
+                fields => told.missed.push(Missed { rule: named, fields }),
             }
         }
     }
-    // An object may be several policies.
-    told.selecting.dedup();
     // Rules of equal distance stay in the order of their policies.
     told.missed.sort_by_key(Missed::distance);
-    if !told.local_host && !denying.is_empty() {
-        told.verdict = Verdict::Deny;
-        told.matching = denying;
-    } else if !told.local_host && !told.selecting.is_empty() && told.matching.is_empty() {
+    if !told.local_host && !told.selecting.is_empty() && told.matching.is_empty() {
         told.verdict = Verdict::Deny;
     }
     Some(told)
@@ -174,18 +149,15 @@ struct Case<'a> {
     /// The other end, when it is a pod.
     remote: Option<&'a Member>,
     probe: &'a Probe,
-    /// What endpoints must be besides.
-    required: &'a [&'a Selector],
 }
 
 impl Case<'_> {
     /// By which fields a rule misses; none: it matches.
     fn misses(&self, rule: &Rule) -> Vec<Miss> {
-        let Some((_, peers, ports)) = rule.parts() else { return vec![Miss::Broken] };
+        let Rule::Allow { peers, ports } = rule else { return vec![Miss::Broken] };
         let anybody = [None];
         let peers: &mut dyn Iterator<Item = Option<&Peer>> = match peers {
             Peers::Any => &mut anybody.into_iter(),
-            Peers::Of(peers) if peers.is_empty() => return vec![Miss::Nobody],
             Peers::Of(peers) => &mut peers.iter().map(Some),
         };
         let of_peer = peers.map(|peer| {
@@ -199,16 +171,6 @@ impl Case<'_> {
     fn peer(&self, peer: &Peer) -> Vec<Miss> {
         match peer {
             Peer::Block(block) => self.block(block),
-            Peer::Outside(block) => match self.probe.cidr {
-                Some(_) => vec![Miss::Inside],
-                None => self.block(block),
-            },
-            Peer::Endpoints(selector) => self.endpoint(selector),
-            Peer::Entity(entity) => {
-                let numbers = self.world.select(self.policy, peer);
-                if numbers.contains(&self.probe.remote) { Vec::new() } else { vec![Miss::Entity(*entity)] }
-            }
-            Peer::Services(_) => vec![Miss::Nobody],
             Peer::Pods { namespaces, pods } => {
                 let Some(remote) = self.remote.filter(|_| self.probe.remote != ANY_IDENTITY) else {
                     return vec![Miss::NoPod];
@@ -235,22 +197,6 @@ impl Case<'_> {
         }
     }
 
-    fn endpoint(&self, selector: &Selector) -> Vec<Miss> {
-        let all = || [selector].into_iter().chain(self.required.iter().copied());
-        if self.world.select(self.policy, &Peer::Endpoints(selector.clone())).contains(&self.probe.remote)
-            && all().all(|selector| self.world.has_labels(selector, self.probe.remote))
-        {
-            return Vec::new();
-        }
-        let Some(remote) = self.remote.filter(|_| !selector.asks_for_reserved()) else {
-            return vec![Miss::NoPod];
-        };
-        let requirements = all().flat_map(|selector| &selector.requirements);
-        let label = |requirement: &Requirement| self.world.label(remote, requirement.key());
-        let unmet = requirements.filter(|requirement| !requirement.holds(label(requirement)));
-        unmet.map(|wanted| Miss::Label { wanted: wanted.clone(), found: label(wanted).cloned() }).collect()
-    }
-
     fn block(&self, block: &IpBlock) -> Vec<Miss> {
         let numbers = [Some(self.probe.remote), self.probe.cidr];
         let numbers: Vec<u32> = numbers.into_iter().flatten().filter(|n| *n != ANY_IDENTITY).collect();
@@ -258,8 +204,7 @@ impl Case<'_> {
         if prefixes.clone().any(|(prefix, _)| block.selects(*prefix)) {
             return Vec::new();
         }
-        let found = prefixes.next().map(|(prefix, _)| *prefix);
-        vec![Miss::Block { wanted: block.clone(), found, of_pod: self.remote.is_some() }]
+        vec![Miss::Block { wanted: block.clone(), found: prefixes.next().map(|(prefix, _)| *prefix) }]
     }
 
     /// By which fields the nearest of a rule's ports misses.
@@ -272,17 +217,12 @@ impl Case<'_> {
     fn port(&self, wanted: &PortMatch, peer: Option<&Peer>) -> Vec<Miss> {
         let found = self.probe.port;
         let mut fields = Vec::new();
-        let Some(protocol) = wanted.protocol() else {
-            if !wanted.is_icmp(self.probe.proto, found) {
-                fields.push(Miss::Port { wanted: wanted.clone(), found });
-            }
-            return fields;
-        };
+        let protocol = wanted.protocol();
         if protocol.number() != self.probe.proto {
             fields.push(Miss::Protocol { wanted: protocol, found: self.probe.proto });
         }
         match wanted {
-            PortMatch::All { .. } | PortMatch::Icmp { .. } => {}
+            PortMatch::All { .. } => {}
             PortMatch::Range { first, last, .. } => {
                 if !found.is_some_and(|port| (*first..=*last).contains(&port)) {
                     fields.push(Miss::Port { wanted: wanted.clone(), found });
@@ -292,9 +232,7 @@ impl Case<'_> {
                 // A name is what the receiving pod calls a port; addresses call nothing by names.
                 let receiver = match self.probe.direction {
                     Direction::Ingress => Some(self.local),
-                    Direction::Egress => {
-                        self.remote.filter(|_| !matches!(peer, Some(Peer::Block(_) | Peer::Outside(_))))
-                    }
+                    Direction::Egress => self.remote.filter(|_| !matches!(peer, Some(Peer::Block(_)))),
                 };
                 let named = receiver.into_iter().flat_map(|member| &member.named_ports);
                 let named = named.filter(|port| port.name == *name && port.protocol == protocol);
@@ -317,8 +255,6 @@ fn unmet<'a>(
     selector: &'a Selector,
     labels: &'a Labels,
 ) -> impl Iterator<Item = (Requirement, Option<Arc<str>>)> + 'a {
-    let value = |requirement: &Requirement| labels.get(requirement.key());
-    let unmet =
-        selector.requirements.iter().filter(move |requirement| !requirement.holds(value(requirement)));
+    let unmet = selector.requirements.iter().filter(|requirement| !requirement.holds(labels));
     unmet.map(|requirement| (requirement.clone(), labels.get(requirement.key()).cloned()))
 }

@@ -4,7 +4,7 @@
 //!
 //! 1. [`spec::NetworkPolicy`] is what somebody wrote; [`Policy::parse`] makes of it what it means,
 //!    with a [`Problem`] for each thing that cannot be understood. Such a policy still restricts
-//!    the pods it selects; only the broken rule allows nothing. [`cilium`] does so for Cilium's policies.
+//!    the pods it selects; only the broken rule allows nothing.
 //! 2. [`World`] is who there is: identities with labels and named ports, and CIDR identities.
 //! 3. [`Compiler::compile`] makes the [`Table`] of one local identity: the kernel's keys and
 //!    entries, each with a rule id that [`RuleRegistry::resolve`] leads back to policy and rule.
@@ -40,8 +40,7 @@ pub use compile::{Compiler, compile};
 pub use explain::{Explanation, Miss, Missed, explain};
 pub use lookup::{Decision, Level, MatchType, Probe, Step, Verdict, lookup, steps};
 pub use policy::{
-    Both, Edited, Entity, IpBlock, Namespaces, Peer, Peers, Policy, PolicyMeta, PortMatch, Ports, Protocol,
-    Requires, Rule, ServicePick, Services, Subject,
+    Edited, IpBlock, Namespaces, Peer, Peers, Policy, PolicyMeta, PortMatch, Ports, Protocol, Rule,
 };
 pub use policy::{asked_labels, required_prefixes};
 pub use ports::port_prefixes;

@@ -10,13 +10,13 @@
 //!  7  any identity, protocol and port, the longest port prefix first
 //!  8  any identity and protocol
 //!  9  any identity
-//! 10 to 12  the remote's CIDR identity, as in 4 to 6, by keys for addresses that are somebody's
-//! 13  none of them: the direction's default, which is to deny unless its policies say otherwise
+//! 10 to 12  the remote's CIDR identity, as in 4 to 6
+//! 13  none of them: the direction's default deny
 //! ```
 //!
 //! The identity is what the exact ipcache says of the remote address, else what its longest prefix says;
 //! the CIDR identity is what the longest prefix says when the exact one answered too. A packet without
-//! ports (a later fragment) skips the steps that look at ports. Of several denials the first in
+//! ports (ICMP, a later fragment) skips the steps that look at ports. Of several denials the first in
 //! this order is named.
 
 use fathom_identity::reserved;
@@ -32,7 +32,7 @@ pub struct Probe {
     pub direction: Direction,
     /// IANA number.
     pub proto: u8,
-    /// Destination port, or the type of an ICMP message; `None` when the packet shows none.
+    /// Destination port; `None` when the packet shows none.
     pub port: Option<u16>,
 }
 
@@ -51,7 +51,6 @@ pub enum Level {
     CidrProto,
     Cidr,
     DefaultDeny,
-    DefaultAllow,
 }
 
 /// How the deciding key matched: the public `policy_match_type` numbers.
@@ -82,13 +81,13 @@ impl Level {
             Self::CidrPort => 10,
             Self::CidrProto => 11,
             Self::Cidr => 12,
-            Self::DefaultDeny | Self::DefaultAllow => 13,
+            Self::DefaultDeny => 13,
         }
     }
 
     pub fn match_type(self) -> MatchType {
         match self {
-            Self::LocalHost | Self::NotEnforced | Self::DefaultDeny | Self::DefaultAllow => MatchType::None,
+            Self::LocalHost | Self::NotEnforced | Self::DefaultDeny => MatchType::None,
             Self::IdentityPort | Self::CidrPort => MatchType::L3L4,
             Self::IdentityProto | Self::CidrProto => MatchType::L3Proto,
             Self::Identity | Self::Cidr => MatchType::L3Only,
@@ -143,7 +142,6 @@ pub fn lookup(table: &Table, probe: &Probe) -> Decision {
         Some((level, Entry { action: Action::Allow, rule_id })) => {
             Decision::new(Verdict::Allow, *rule_id, *level)
         }
-        None if state.default_allow => Decision::new(Verdict::Allow, 0, Level::DefaultAllow),
         None => Decision::new(Verdict::Deny, state.default_deny, Level::DefaultDeny),
     }
 }
@@ -163,17 +161,15 @@ fn keys(probe: &Probe, plen_mask: u32) -> impl Iterator<Item = (Level, PolicyKey
     let any = [Level::AnyPort, Level::AnyProto, Level::Any];
     let cidr = [Level::CidrPort, Level::CidrProto, Level::Cidr];
     // Identity 0 is "unknown" and must not be taken for the wildcard's number at steps 4 to 6.
-    let exact = (probe.remote != ANY_IDENTITY).then_some((probe.remote, false, exact));
-    let cidr = probe.cidr.filter(|number| *number != ANY_IDENTITY).map(|number| (number, true, cidr));
-    let any = [(ANY_IDENTITY, false, any)];
-    exact.into_iter().chain(any).chain(cidr).flat_map(move |(identity, owned, levels)| {
+    let exact = (probe.remote != ANY_IDENTITY).then_some((probe.remote, exact));
+    let cidr = probe.cidr.filter(|number| *number != ANY_IDENTITY).map(|number| (number, cidr));
+    exact.into_iter().chain([(ANY_IDENTITY, any)]).chain(cidr).flat_map(move |(identity, levels)| {
         let key = move |proto, port, port_plen| PolicyKey {
             identity,
             direction: probe.direction,
             proto,
             port,
             port_plen,
-            owned,
         };
         let lengths = (1..=16u8).rev().filter(move |plen| plen_mask & (1 << plen) != 0);
         let ports = probe.port.into_iter().flat_map(move |port| {
@@ -196,8 +192,6 @@ pub enum Step {
     Key { level: Level, key: PolicyKey, entry: Option<Entry> },
     /// Nothing matched: the default deny, with its rule id.
     DefaultDeny(u32),
-    /// Nothing matched, and the policies only deny.
-    DefaultAllow,
 }
 
 /// What is looked at for a packet, up to where the kernel stops: at a denial, and at the first key that allows
@@ -227,9 +221,7 @@ pub fn steps(table: &Table, probe: &Probe) -> Vec<Step> {
         }
     }
     if !allowed {
-        let by_default =
-            if state.default_allow { Step::DefaultAllow } else { Step::DefaultDeny(state.default_deny) };
-        steps.push(by_default);
+        steps.push(Step::DefaultDeny(state.default_deny));
     }
     steps
 }
@@ -250,8 +242,7 @@ mod tests {
             DirectionState { enforced: true, default_deny: DEFAULT_DENY, ..DirectionState::default() };
         let mut table = Table { ingress: enforced, ..Table::default() };
         for ((identity, proto, port, port_plen, action), rule_id) in entries.iter().copied().zip(1..) {
-            let owned = identity == BLOCK;
-            let key = PolicyKey { identity, direction: Direction::Ingress, proto, port, port_plen, owned };
+            let key = PolicyKey { identity, direction: Direction::Ingress, proto, port, port_plen };
             table.insert(key, Entry { action, rule_id });
         }
         table

@@ -12,8 +12,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::cilium::object::Object;
-use crate::cilium::oracle::{self as cilium, Opinion, Packet};
 use crate::spec::{LabelSelector, NetworkPolicy, Peer, Port, PortValue, Rule};
 use crate::table::Direction;
 
@@ -24,19 +22,6 @@ pub struct Cluster {
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     pub pods: Vec<Pod>,
     pub policies: Vec<NetworkPolicy>,
-    /// Cilium's policies.
-    pub cilium: Vec<Object>,
-    pub services: Vec<Service>,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct Service {
-    pub namespace: String,
-    pub name: String,
-    pub labels: BTreeMap<String, String>,
-    pub selector: BTreeMap<String, String>,
-    /// Of its endpoints, when it has no selector.
-    pub addresses: Vec<IpAddr>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -46,8 +31,6 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// (name, "TCP" | "UDP" | "SCTP", number).
     pub named_ports: Vec<(String, String, u16)>,
-    /// Empty: "default".
-    pub service_account: String,
 }
 
 /// The other end of a connection.
@@ -59,14 +42,11 @@ pub enum Remote {
     Address(IpAddr),
     /// The local pod's own node, under one of its addresses: to it as to any other address, from it always.
     LocalHost(IpAddr),
-    /// Another node, under one of its addresses.
-    RemoteNode(IpAddr),
 }
 
 /// Whether a connection of a pod is allowed in one direction by that pod's policies.
 ///
-/// `proto` is the IANA number, `port` the destination port or the type of an ICMP message, `None` when the
-/// packet shows none.
+/// `proto` is the IANA number, `port` the destination port, `None` when the packet shows none.
 pub fn allows(
     cluster: &Cluster,
     local: usize,
@@ -79,12 +59,7 @@ pub fn allows(
     if let (Remote::LocalHost(_), Direction::Ingress) = (remote, direction) {
         return true;
     }
-    let packet = Packet { cluster, pod, direction, remote, proto, port };
-    let cilium: Opinion = cilium::judge(packet);
-    if cilium.denies || cilium.allows {
-        return !cilium.denies;
-    }
-    let mut restricted = cilium.restricts;
+    let mut restricted = false;
     for policy in &cluster.policies {
         if policy.namespace != pod.namespace || !restricts(policy, direction) {
             continue;
@@ -184,10 +159,7 @@ impl Case<'_> {
 
     fn address(&self) -> IpAddr {
         match self.remote {
-            Remote::Pod(_, address)
-            | Remote::Address(address)
-            | Remote::LocalHost(address)
-            | Remote::RemoteNode(address) => address,
+            Remote::Pod(_, address) | Remote::Address(address) | Remote::LocalHost(address) => address,
         }
     }
 
@@ -231,7 +203,7 @@ impl Case<'_> {
     }
 }
 
-pub(crate) fn good_port_name(name: &str) -> bool {
+fn good_port_name(name: &str) -> bool {
     let parts: Vec<&str> = name.split('-').collect();
     name.len() <= 15
         && name.chars().any(|c| c.is_ascii_lowercase())
@@ -270,9 +242,9 @@ fn each_requirement(selector: &LabelSelector, labels: &BTreeMap<String, String>)
 }
 
 /// A prefix in the 128-bit space in which IPv4 is `::ffff:0:0/96`.
-pub(crate) struct Net {
-    pub bits: u128,
-    pub length: u32,
+struct Net {
+    bits: u128,
+    length: u32,
 }
 
 fn bits(address: IpAddr) -> u128 {
@@ -283,7 +255,7 @@ fn bits(address: IpAddr) -> u128 {
 }
 
 impl Net {
-    pub fn read(text: &str) -> Option<Self> {
+    fn read(text: &str) -> Option<Self> {
         let (address, length) = text.split_once('/')?;
         let address: IpAddr = address.parse().ok()?;
         let length: u32 = length.parse().ok()?;
@@ -291,15 +263,15 @@ impl Net {
         (length <= most).then_some(Self { bits: bits(address), length: length + above })
     }
 
-    pub fn is_v4(&self) -> bool {
+    fn is_v4(&self) -> bool {
         self.length >= 96 && self.bits >> 32 == 0xffff
     }
 
-    pub fn has_bits(&self, other: u128) -> bool {
+    fn has_bits(&self, other: u128) -> bool {
         (self.bits ^ other).checked_shr(128 - self.length).unwrap_or(0) == 0
     }
 
-    pub fn has(&self, address: IpAddr) -> bool {
+    fn has(&self, address: IpAddr) -> bool {
         let v4 = bits(address) >> 32 == 0xffff;
         v4 == self.is_v4() && self.has_bits(bits(address))
     }

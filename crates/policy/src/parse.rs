@@ -6,9 +6,7 @@ use std::sync::Arc;
 use fathom_identity::canonical_prefix;
 use ipnet::IpNet;
 
-use crate::policy::{
-    IpBlock, Namespaces, Peer, Peers, Policy, PolicyMeta, PortMatch, Ports, Protocol, Rule, Subject,
-};
+use crate::policy::{IpBlock, Namespaces, Peer, Peers, Policy, PolicyMeta, PortMatch, Ports, Protocol, Rule};
 use crate::problem::{Effect, Fault, Problem};
 use crate::selector::{Requirement, Selector};
 use crate::spec;
@@ -79,7 +77,7 @@ impl Policy {
             };
         let ingress = rules("ingress", spec::Part::Ingress, &written.ingress, ingress);
         let egress = rules("egress", spec::Part::Egress, &written.egress, egress);
-        Self { subject: Subject::Pods(subject), ingress, egress, problems, ..Self::empty(meta) }
+        Self { meta, subject, ingress, egress, problems }
     }
 }
 
@@ -240,7 +238,7 @@ fn port(written: &spec::Port) -> Result<PortMatch, (&'static str, Fault)> {
 }
 
 /// IANA service name rules (RFC 6335 section 5.1), which Kubernetes applies to port names in lower case.
-pub(crate) fn is_port_name(name: &str) -> bool {
+fn is_port_name(name: &str) -> bool {
     let allowed = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     let letter = name.bytes().any(|byte| byte.is_ascii_lowercase());
     let dashes = !name.starts_with('-') && !name.ends_with('-') && !name.contains("--");

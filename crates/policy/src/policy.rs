@@ -9,14 +9,13 @@ use ipnet::IpNet;
 
 use crate::problem::Problem;
 use crate::selector::Selector;
-use crate::table::{Action, Direction};
+use crate::table::Direction;
 
 /// Which object a policy is.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyMeta {
-    /// "NetworkPolicy", "CiliumNetworkPolicy" or "CiliumClusterwideNetworkPolicy".
+    /// "NetworkPolicy".
     pub kind: Arc<str>,
-    /// Empty: of the whole cluster.
     pub namespace: Arc<str>,
     pub name: Arc<str>,
     pub uid: Arc<str>,
@@ -38,14 +37,6 @@ pub struct Edited {
 impl PolicyMeta {
     fn names(&self) -> (&str, &str, &str) {
         (&self.kind, &self.namespace, &self.name)
-    }
-
-    /// "NetworkPolicy live/web"; without a slash where there is no namespace.
-    pub fn title(&self) -> String {
-        match &*self.namespace {
-            "" => format!("{} {}", self.kind, self.name),
-            namespace => format!("{} {namespace}/{}", self.kind, self.name),
-        }
     }
 
     /// Labels as `k8s:key=value`, sorted by key.
@@ -78,75 +69,17 @@ impl Ord for PolicyMeta {
     }
 }
 
-/// What a policy means. Made by [`Policy::parse`] and [`Policy::parse_cilium`].
+/// What a policy means. Made by [`Policy::parse`].
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub meta: Arc<PolicyMeta>,
-    pub subject: Subject,
-    /// `None`: ingress is none of this policy's business. An empty list allows nothing.
+    /// Which pods of the policy's namespace it restricts.
+    pub subject: Selector,
+    /// `None`: ingress is not restricted by this policy. An empty list allows nothing.
     pub ingress: Option<Vec<Rule>>,
     pub egress: Option<Vec<Rule>>,
-    /// Directions in which the policy does not deny what no rule allows.
-    pub open: Both<bool>,
-    /// What endpoints must be besides, for every policy that selects the same pods.
-    pub requires: Both<Requires>,
-    /// Numbers of the first rules: an object may be several policies.
-    pub first_rule: Both<u32>,
     /// What could not be understood. Not empty: the policy is stricter than written.
     pub problems: Vec<Problem>,
-}
-
-/// Whom a policy restricts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Subject {
-    /// Pods of the policy's namespace, by labels of their own.
-    Pods(Selector),
-    /// Pods anywhere, by all labels of their identities; a namespace is one of them.
-    Endpoints(Selector),
-    /// Nobody whose traffic is seen here.
-    Nobody,
-}
-
-impl Subject {
-    /// What must hold of a pod's labels.
-    pub fn selector(&self) -> Option<&Selector> {
-        match self {
-            Self::Pods(selector) | Self::Endpoints(selector) => Some(selector),
-            Self::Nobody => None,
-        }
-    }
-}
-
-/// Something for each direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Both<T> {
-    pub ingress: T,
-    pub egress: T,
-}
-
-impl<T> Both<T> {
-    pub fn of(&self, direction: Direction) -> &T {
-        match direction {
-            Direction::Ingress => &self.ingress,
-            Direction::Egress => &self.egress,
-        }
-    }
-
-    pub(crate) fn of_mut(&mut self, direction: Direction) -> &mut T {
-        match direction {
-            Direction::Ingress => &mut self.ingress,
-            Direction::Egress => &mut self.egress,
-        }
-    }
-}
-
-/// What endpoints must be besides what a rule says of them; all of it must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Requires {
-    /// For rules that allow.
-    pub allow: Vec<Selector>,
-    /// For rules that deny.
-    pub deny: Vec<Selector>,
 }
 
 /// One rule, at its place in the policy's list.
@@ -156,24 +89,8 @@ pub enum Rule {
         peers: Peers,
         ports: Ports,
     },
-    /// Beats every rule that allows.
-    Deny {
-        peers: Peers,
-        ports: Ports,
-    },
     /// Could not be understood: allows nothing.
     Broken,
-}
-
-impl Rule {
-    /// What it does, to whom and with which of their packets; `None` for a broken one, which does nothing.
-    pub fn parts(&self) -> Option<(Action, &Peers, &Ports)> {
-        match self {
-            Self::Allow { peers, ports } => Some((Action::Allow, peers, ports)),
-            Self::Deny { peers, ports } => Some((Action::Deny, peers, ports)),
-            Self::Broken => None,
-        }
-    }
 }
 
 /// Who is at the other end.
@@ -181,76 +98,16 @@ impl Rule {
 pub enum Peers {
     /// Everybody, in the cluster or not.
     Any,
-    /// Any of these; nobody when there are none.
+    /// Any of these; at least one.
     Of(Vec<Peer>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// Pods matching both.
-    Pods {
-        namespaces: Namespaces,
-        pods: Selector,
-    },
+    Pods { namespaces: Namespaces, pods: Selector },
     /// Addresses, of pods too.
     Block(IpBlock),
-    /// Pods anywhere, by all labels of their identities; or, where it asks for a label of `reserved:`,
-    /// identities with fixed numbers.
-    Endpoints(Selector),
-    /// Addresses outside of the cluster: no pod's, no node's.
-    Outside(IpBlock),
-    Entity(Entity),
-    /// Those behind services. Nobody until [`Policy::with_services`] says who that is.
-    Services(ServicePick),
-}
-
-/// Who has a name of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entity {
-    /// Every address outside of the cluster.
-    World,
-    /// Every pod, this node and the others, and what the cluster runs for itself.
-    Cluster,
-    /// This node.
-    Host,
-    RemoteNode,
-    KubeApiserver,
-    Ingress,
-    Init,
-    Health,
-    Unmanaged,
-}
-
-impl Entity {
-    /// As it is written.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::World => "world",
-            Self::Cluster => "cluster",
-            Self::Host => "host",
-            Self::RemoteNode => "remote-node",
-            Self::KubeApiserver => "kube-apiserver",
-            Self::Ingress => "ingress",
-            Self::Init => "init",
-            Self::Health => "health",
-            Self::Unmanaged => "unmanaged",
-        }
-    }
-}
-
-/// Which services are meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServicePick {
-    /// `None`: of every namespace.
-    pub namespace: Option<Arc<str>>,
-    pub services: Services,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Services {
-    Named(Arc<str>),
-    /// By the labels of the services themselves.
-    Labelled(Selector),
 }
 
 /// In which namespaces peers are looked for.
@@ -301,31 +158,15 @@ pub enum PortMatch {
     Range { protocol: Protocol, first: u16, last: u16 },
     /// A port by its name in the pod that the traffic goes to.
     Named { protocol: Protocol, name: Arc<str> },
-    /// Messages of ICMP, or of ICMPv6, of one type.
-    Icmp { v6: bool, kind: u8 },
 }
 
 impl PortMatch {
-    /// `None` for messages of ICMP.
-    pub fn protocol(&self) -> Option<Protocol> {
+    pub fn protocol(&self) -> Protocol {
         match self {
-            Self::All { protocol } | Self::Range { protocol, .. } | Self::Named { protocol, .. } => {
-                Some(*protocol)
-            }
-            Self::Icmp { .. } => None,
+            Self::All { protocol } | Self::Range { protocol, .. } | Self::Named { protocol, .. } => *protocol,
         }
     }
-
-    /// Whether it is this type of this protocol's messages.
-    pub(crate) fn is_icmp(&self, proto: u8, found: Option<u16>) -> bool {
-        let Self::Icmp { v6, kind } = self else { return false };
-        proto == if *v6 { ICMP6 } else { ICMP4 } && found == Some((*kind).into())
-    }
 }
-
-/// IANA numbers of protocols whose messages have types.
-pub(crate) const ICMP4: u8 = 1;
-pub(crate) const ICMP6: u8 = 58;
 
 /// Transport protocols that policies can name; the value is the IANA number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -362,32 +203,11 @@ impl Policy {
         }
     }
 
-    pub(crate) fn rules_mut(&mut self, direction: Direction) -> &mut Option<Vec<Rule>> {
-        match direction {
-            Direction::Ingress => &mut self.ingress,
-            Direction::Egress => &mut self.egress,
-        }
-    }
-
-    /// One that restricts nobody.
-    pub(crate) fn empty(meta: Arc<PolicyMeta>) -> Self {
-        Self {
-            meta,
-            subject: Subject::Nobody,
-            ingress: None,
-            egress: None,
-            open: Both::default(),
-            requires: Both::default(),
-            first_rule: Both::default(),
-            problems: Vec::new(),
-        }
-    }
-
     /// Every peer it names.
     pub fn peers(&self) -> impl Iterator<Item = &Peer> + '_ {
         let rules = self.ingress.iter().chain(&self.egress).flatten();
-        rules.flat_map(|rule| match rule.parts() {
-            Some((_, Peers::Of(peers), _)) => peers.as_slice(),
+        rules.flat_map(|rule| match rule {
+            Rule::Allow { peers: Peers::Of(peers), .. } => peers.as_slice(),
             _ => &[],
         })
     }
@@ -399,27 +219,15 @@ impl Policy {
 pub fn asked_labels<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> BTreeSet<Arc<str>> {
     let mut keys = BTreeSet::new();
     for policy in policies {
-        keys.extend(policy.subject.selector().into_iter().flat_map(Selector::keys).cloned());
-        let requires = [&policy.requires.ingress, &policy.requires.egress];
-        let requires = requires.into_iter().flat_map(|both| both.allow.iter().chain(&both.deny));
-        keys.extend(requires.flat_map(Selector::keys).cloned());
+        keys.extend(policy.subject.keys().cloned());
         for peer in policy.peers() {
-            match peer {
-                Peer::Endpoints(selector) => keys.extend(selector.keys().cloned()),
-                Peer::Pods { namespaces, pods } => {
-                    keys.extend(pods.keys().cloned());
-                    if let Namespaces::Matching(selector) = namespaces {
-                        let names =
-                            selector.keys().map(|key| format!("{NAMESPACE_LABEL_PREFIX}{key}").into());
-                        keys.extend(names);
-                    }
-                }
-                Peer::Block(_) | Peer::Outside(_) | Peer::Entity(_) | Peer::Services(_) => {}
+            let Peer::Pods { namespaces, pods } = peer else { continue };
+            keys.extend(pods.keys().cloned());
+            if let Namespaces::Matching(selector) = namespaces {
+                keys.extend(selector.keys().map(|key| format!("{NAMESPACE_LABEL_PREFIX}{key}").into()));
             }
         }
     }
-    // Labels of other sources than Kubernetes are no pod's.
-    keys.retain(|key: &Arc<str>| !key.contains(':') && !key.is_empty());
     keys
 }
 
@@ -427,8 +235,8 @@ pub fn asked_labels<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> BTree
 /// be compiled against one set of them, and be in place before the ipcache has a new prefix.
 pub fn required_prefixes<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> BTreeSet<IpNet> {
     let blocks = policies.into_iter().flat_map(Policy::peers).filter_map(|peer| match peer {
-        Peer::Block(block) | Peer::Outside(block) => Some(block),
-        Peer::Pods { .. } | Peer::Endpoints(_) | Peer::Entity(_) | Peer::Services(_) => None,
+        Peer::Block(block) => Some(block),
+        Peer::Pods { .. } => None,
     });
     blocks.flat_map(|block| std::iter::once(block.cidr).chain(block.except.iter().copied())).collect()
 }

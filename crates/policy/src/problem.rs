@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::cilium::ENTITIES;
 use crate::policy::PolicyMeta;
 
 /// One thing in a policy that could not be understood.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{}: {place}: {fault}; {effect}", policy.title())]
+#[error("{} {}/{}: {place}: {fault}; {effect}", policy.kind, policy.namespace, policy.name)]
 pub struct Problem {
     pub policy: Arc<PolicyMeta>,
     /// Path in the object: `spec.ingress[0].ports[1]`.
@@ -58,38 +57,6 @@ pub enum Fault {
         "the policy has {direction} rules but policyTypes leaves {direction} out: add it, or remove the rules"
     )]
     RulesWithoutType { direction: &'static str },
-    #[error("{0} is not enforced by Fathom")]
-    NotEnforced(&'static str),
-    #[error("one rule cannot have both {one} and {other}: write two rules")]
-    PeersOfSeveralKinds { one: String, other: String },
-    #[error("unknown entity {0:?}: write one of {known}", known = ENTITIES.join(", "))]
-    UnknownEntity(String),
-    #[error("the service is not named: write k8sService with serviceName, or k8sServiceSelector")]
-    ServiceUnnamed,
-    #[error("no port is named: write at least one, or leave toPorts out")]
-    NoPorts,
-    #[error("the port is missing: write a number, a name, or \"0\" for every port")]
-    PortMissing,
-    #[error("unknown protocol {0:?}: write TCP, UDP, SCTP or ANY, and types of ICMP in icmps")]
-    UnknownProtocolOrAny(String),
-    #[error("icmps cannot stand beside toPorts: write two rules")]
-    IcmpsBesidePorts,
-    #[error("no type of ICMP is named: write at least one, or leave icmps out")]
-    NoIcmpFields,
-    #[error("unknown family {0:?}: write IPv4 or IPv6")]
-    UnknownFamily(String),
-    #[error("{0:?} is no type of this family's ICMP: write its number, from 0 to 255, or its name")]
-    UnknownIcmpType(String),
-    #[error("a policy selects pods of its own namespace, not of {0:?}: write it there, or cluster-wide")]
-    OtherNamespace(String),
-    #[error("endpointSelector is missing: write one ({{}} selects all pods)")]
-    NoSelector,
-    #[error("endpointSelector cannot stand beside nodeSelector: write two specs")]
-    BothSelectors,
-    #[error("the policy says nothing: write a spec")]
-    NoSpec,
-    #[error("there are no rules: write ingress, ingressDeny, egress or egressDeny")]
-    NoRules,
 }
 
 /// What the policy does in spite of the fault. Never more than was written.
@@ -103,14 +70,6 @@ pub enum Effect {
     BothDirectionsRestricted,
     /// The rules have no effect, as the API defines it.
     RulesIgnored,
-    /// The rule denies whatever it may have meant.
-    RuleDeniesMore,
-    /// A list of denials may have been meant: everything is denied.
-    EverythingDenied,
-    /// Both directions that have rules deny what no rule allows.
-    DeniedByDefault,
-    /// It is for nodes, whose own traffic is not judged.
-    NobodyRestricted,
 }
 
 impl fmt::Display for Effect {
@@ -122,10 +81,6 @@ impl fmt::Display for Effect {
             }
             Self::BothDirectionsRestricted => "until then both directions are restricted",
             Self::RulesIgnored => "these rules have no effect",
-            Self::RuleDeniesMore => "until then this rule denies all that it may be meant to deny",
-            Self::EverythingDenied => "until then everything is denied to every pod that may be meant",
-            Self::DeniedByDefault => "until then what no rule allows is denied",
-            Self::NobodyRestricted => "no node is restricted",
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use fathom_identity::NumericIdentity;
 
-use crate::policy::{Peers, Policy, Subject};
+use crate::policy::{Peers, Policy, Rule};
 use crate::table::Direction;
 use crate::text;
 use crate::world::World;
@@ -23,12 +23,9 @@ pub struct Selection {
 pub fn selections(policy: &Policy, world: &World) -> Vec<Selection> {
     let subjects = world.members.iter().filter(|member| world.is_subject(policy, member));
     let mut all = vec![Selection {
-        place: match policy.subject {
-            Subject::Pods(_) => "spec.podSelector".to_owned(),
-            Subject::Endpoints(_) => "endpointSelector".to_owned(),
-            Subject::Nobody => "nodeSelector".to_owned(),
-        },
-        text: text::subject(policy),
+        place: "spec.podSelector".to_owned(),
+        text: format!("pods {} in {}", policy.subject, policy.meta.namespace)
+            .replace("pods  in", "all pods in"),
         identities: subjects.map(|member| member.number).collect(),
     }];
     for direction in Direction::BOTH {
@@ -37,14 +34,9 @@ pub fn selections(policy: &Policy, world: &World) -> Vec<Selection> {
             Direction::Egress => "to",
         };
         for (index, rule) in policy.rules(direction).unwrap_or_default().iter().enumerate() {
-            let Some((_, Peers::Of(peers), _)) = rule.parts() else { continue };
-            let first = *policy.first_rule.of(direction) as usize;
+            let Rule::Allow { peers: Peers::Of(peers), .. } = rule else { continue };
             all.extend(peers.iter().enumerate().map(|(at, peer)| Selection {
-                // Of Cilium's lists there are many: rules are counted through all of them.
-                place: match policy.subject {
-                    Subject::Pods(_) => format!("spec.{}[{index}].{list}[{at}]", direction.name()),
-                    _ => format!("{} rule {}, {list}[{at}]", direction.name(), first + index),
-                },
+                place: format!("spec.{}[{index}].{list}[{at}]", direction.name()),
                 text: text::peer(policy, peer),
                 identities: world.select(policy, peer),
             }));

@@ -6,9 +6,6 @@ use std::sync::Arc;
 /// Labels as selectors see them.
 pub(crate) type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
-/// What keys of identities with fixed numbers begin with.
-pub(crate) const RESERVED: &str = "reserved:";
-
 /// Requirements that must all hold; none selects everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Selector {
@@ -18,7 +15,7 @@ pub struct Selector {
 /// One requirement on one label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Requirement {
-    /// The label is there with one of the values; with none, it never holds.
+    /// The label is there with one of the values (of which there is at least one).
     In {
         key: Arc<str>,
         values: BTreeSet<Arc<str>>,
@@ -39,33 +36,7 @@ pub enum Requirement {
 impl Selector {
     /// Whether labels fulfil every requirement.
     pub fn matches(&self, labels: &Labels) -> bool {
-        self.holds(|key| labels.get(key))
-    }
-
-    /// Whether the labels that `value` tells fulfil every requirement.
-    pub(crate) fn holds<'l>(&self, value: impl Fn(&str) -> Option<&'l Arc<str>>) -> bool {
-        self.requirements.iter().all(|requirement| requirement.holds(value(requirement.key())))
-    }
-
-    /// One that selects nobody.
-    pub(crate) fn nothing() -> Self {
-        Self { requirements: vec![Requirement::In { key: "".into(), values: BTreeSet::new() }] }
-    }
-
-    /// Whether it selects only what has a label of `reserved:`.
-    pub(crate) fn asks_for_reserved(&self) -> bool {
-        self.requirements.iter().any(|requirement| match requirement {
-            Requirement::In { key, .. } | Requirement::Exists { key } => key.starts_with(RESERVED),
-            Requirement::NotIn { .. } | Requirement::DoesNotExist { .. } => false,
-        })
-    }
-
-    /// The values of which it asks for one, where it asks for a label with certain values.
-    pub(crate) fn only_values_of(&self, wanted: &str) -> Option<&BTreeSet<Arc<str>>> {
-        self.requirements.iter().find_map(|requirement| match requirement {
-            Requirement::In { key, values } if **key == *wanted => Some(values),
-            _ => None,
-        })
+        self.requirements.iter().all(|requirement| requirement.holds(labels))
     }
 
     /// The keys it looks at.
@@ -84,7 +55,8 @@ impl Requirement {
         }
     }
 
-    pub(crate) fn holds(&self, value: Option<&Arc<str>>) -> bool {
+    pub(crate) fn holds(&self, labels: &Labels) -> bool {
+        let value = labels.get(self.key());
         match self {
             Self::In { values, .. } => value.is_some_and(|value| values.contains(value)),
             Self::NotIn { values, .. } => value.is_none_or(|value| !values.contains(value)),

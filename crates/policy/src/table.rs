@@ -40,13 +40,10 @@ pub struct PolicyKey {
     pub direction: Direction,
     /// IANA number; 0 = every protocol, then `port` and `port_plen` are 0.
     pub proto: u8,
-    /// Destination port in host order, bits past `port_plen` zero; of ICMP, the type.
+    /// Destination port in host order, bits past `port_plen` zero.
     pub port: u16,
     /// 0..=16 leading bits of the port that count.
     pub port_plen: u8,
-    /// The identity is that of a prefix, for addresses in it that are a pod's or a node's: those have an
-    /// identity of their own besides.
-    pub owned: bool,
 }
 
 /// What an entry does; the numbers of `POLICY_VERDICT_*`.
@@ -69,14 +66,12 @@ pub struct Entry {
 pub struct DirectionState {
     /// False: every packet of this direction is allowed.
     pub enforced: bool,
-    /// Rule id of the default deny; 0 when not enforced, and where the default is to allow.
+    /// Rule id of the default deny; 0 when not enforced.
     pub default_deny: u32,
     /// Bit n: some key of this direction has `port_plen` n (n ≥ 1).
     pub plen_mask: u32,
     /// Some entry of this direction denies: every level must be looked at.
     pub has_deny: bool,
-    /// What no entry matches is allowed: the policies only deny.
-    pub default_allow: bool,
 }
 
 /// Everything the kernel needs to judge packets of one local identity.

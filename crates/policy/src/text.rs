@@ -7,12 +7,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::policy::{
-    IpBlock, Namespaces, Peer, Peers, Policy, PortMatch, Ports, Protocol, Rule, ServicePick, Services,
-    Subject,
-};
+use crate::policy::{IpBlock, Namespaces, Peer, Peers, Policy, PortMatch, Ports, Protocol, Rule};
 use crate::selector::{Requirement, Selector};
-use crate::table::{Action, Direction};
+use crate::table::Direction;
 
 /// Peers or ports of a rule that are spelled out; the others are counted.
 const SPELLED_OUT: usize = 8;
@@ -139,49 +136,7 @@ impl fmt::Display for PortMatch {
             Self::Range { protocol, first, last } if first == last => write!(f, "{first}/{protocol}"),
             Self::Range { protocol, first, last } => write!(f, "{first}-{last}/{protocol}"),
             Self::Named { protocol, name } => write!(f, "{name}/{protocol}"),
-            Self::Icmp { v6: false, kind } => write!(f, "type {kind}/ICMP"),
-            Self::Icmp { v6: true, kind } => write!(f, "type {kind}/ICMPv6"),
         }
-    }
-}
-
-/// `service db in live`, `services app=web in all namespaces`.
-impl fmt::Display for ServicePick {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.services {
-            Services::Named(name) => write!(f, "service {name}")?,
-            Services::Labelled(selector) if selector.requirements.is_empty() => {
-                f.write_str("all services")?
-            }
-            Services::Labelled(selector) => write!(f, "services {selector}")?,
-        }
-        match &self.namespace {
-            Some(namespace) => write!(f, " in {namespace}"),
-            None => f.write_str(" in all namespaces"),
-        }
-    }
-}
-
-/// The selector; a policy that is for nobody here says so.
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pods(selector) | Self::Endpoints(selector) => selector.fmt(f),
-            Self::Nobody => f.write_str("nobody"),
-        }
-    }
-}
-
-/// Whom a policy restricts, in words.
-pub(crate) fn subject(policy: &Policy) -> String {
-    match &policy.subject {
-        Subject::Pods(selector) if selector.requirements.is_empty() => {
-            format!("all pods in {}", policy.meta.namespace)
-        }
-        Subject::Pods(selector) => format!("pods {selector} in {}", policy.meta.namespace),
-        Subject::Endpoints(selector) if selector.requirements.is_empty() => "all pods".to_owned(),
-        Subject::Endpoints(selector) => format!("pods {selector}"),
-        Subject::Nobody => "nobody".to_owned(),
     }
 }
 
@@ -201,11 +156,6 @@ impl fmt::Display for IpBlock {
 pub(crate) fn peer(policy: &Policy, peer: &Peer) -> String {
     match peer {
         Peer::Block(block) => block.to_string(),
-        Peer::Outside(block) => format!("{block} outside of the cluster"),
-        Peer::Endpoints(selector) if selector.requirements.is_empty() => "all pods".to_owned(),
-        Peer::Endpoints(selector) => format!("endpoints {selector}"),
-        Peer::Entity(entity) => entity.name().to_owned(),
-        Peer::Services(pick) => pick.to_string(),
         Peer::Pods { namespaces, pods } => {
             let who =
                 if pods.requirements.is_empty() { "all pods".to_owned() } else { format!("pods {pods}") };
@@ -222,18 +172,15 @@ pub(crate) fn peer(policy: &Policy, peer: &Peer) -> String {
 
 /// What a rule matches, in words.
 pub fn rule(policy: &Policy, direction: Direction, rule: &Rule) -> String {
-    let Some((action, peers, ports)) = rule.parts() else {
+    let Rule::Allow { peers, ports } = rule else {
         return "could not be understood, and matches nothing".to_owned();
     };
-    let side = match (action, direction) {
-        (Action::Allow, Direction::Ingress) => "from",
-        (Action::Allow, Direction::Egress) => "to",
-        (Action::Deny, Direction::Ingress) => "not from",
-        (Action::Deny, Direction::Egress) => "not to",
+    let side = match direction {
+        Direction::Ingress => "from",
+        Direction::Egress => "to",
     };
     let peers = match peers {
         Peers::Any => "anybody".to_owned(),
-        Peers::Of(peers) if peers.is_empty() => "nobody".to_owned(),
         Peers::Of(peers) => some(peers.iter().map(|each| peer(policy, each)), " or "),
     };
     let ports = match ports {

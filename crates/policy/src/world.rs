@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use fathom_identity::{NumericIdentity, PodScope, key};
+use fathom_identity::{NumericIdentity, PodScope};
 use ipnet::IpNet;
 
 use crate::policy::Protocol;
@@ -30,8 +30,6 @@ pub struct PodFacts {
 pub(crate) struct Member {
     pub number: NumericIdentity,
     pub labels: Labels,
-    pub service_account: Arc<str>,
-    pub cluster: Arc<str>,
     pub group: usize,
     pub named_ports: BTreeSet<NamedPort>,
 }
@@ -82,7 +80,7 @@ impl World {
                 let values = world.by_label.entry(key.clone()).or_default();
                 values.entry(value.clone()).or_default().push(place);
             }
-            let PodScope { namespace, labels, namespace_labels, service_account, cluster } = scope;
+            let PodScope { namespace, labels, namespace_labels, .. } = scope;
             let group =
                 *groups.entry((namespace.clone(), namespace_labels)).or_insert_with_key(|(_, labels)| {
                     let group = world.groups.len();
@@ -95,7 +93,7 @@ impl World {
                     group
                 });
             world.groups[group].members.push(place);
-            world.members.push(Member { number, labels, service_account, cluster, group, named_ports });
+            world.members.push(Member { number, labels, group, named_ports });
         }
         world
     }
@@ -108,21 +106,6 @@ impl World {
     pub(crate) fn member(&self, number: NumericIdentity) -> Option<&Member> {
         let place = self.members.binary_search_by_key(&number, |member| member.number).ok()?;
         Some(&self.members[place])
-    }
-
-    /// A label of a pod's identity by its whole key: its own, its namespace's, or a fact about it.
-    pub(crate) fn label<'w>(&'w self, member: &'w Member, key: &str) -> Option<&'w Arc<str>> {
-        match key {
-            key::NAMESPACE => Some(self.namespace(member)),
-            key::SERVICE_ACCOUNT => Some(&member.service_account),
-            key::CLUSTER => Some(&member.cluster),
-            // No label of Kubernetes has a source in its key.
-            _ if key.contains(':') => None,
-            _ => match key.strip_prefix(key::NAMESPACE_LABEL_PREFIX) {
-                Some(of_namespace) => self.groups[member.group].labels.get(of_namespace),
-                None => member.labels.get(key),
-            },
-        }
     }
 
     pub(crate) fn namespace(&self, member: &Member) -> &Arc<str> {

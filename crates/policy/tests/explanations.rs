@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use fathom_policy::oracle::{Cluster, Pod, Remote, allows};
 use fathom_policy::spec::{LabelSelector, NetworkPolicy, Peer, Port, PortValue, Rule};
-use fathom_policy::testing::{Built, cases, cluster, uniform, uniform_with_cilium};
+use fathom_policy::testing::{Built, cases, cluster, uniform};
 use fathom_policy::{Action, Direction, Explanation, Level, Miss, Step, Verdict, explain, lookup, steps};
 use proptest::prelude::*;
 
@@ -26,7 +26,7 @@ proptest! {
 
     #[test]
     fn the_explained_verdict_is_that_of_the_look_up_and_the_named_rules_are_those_that_match(
-        cluster in proptest::prop_oneof![cluster(), uniform_with_cilium()]
+        cluster in cluster()
     ) {
         let built = Built::new(&cluster);
         for case in cases(&cluster) {
@@ -69,7 +69,6 @@ proptest! {
                 Step::LocalHost(true) => (Level::LocalHost, 0, Verdict::Allow),
                 Step::Enforced(false) => (Level::NotEnforced, 0, Verdict::Allow),
                 Step::DefaultDeny(rule) => (Level::DefaultDeny, rule, Verdict::Deny),
-                Step::DefaultAllow => (Level::DefaultAllow, 0, Verdict::Allow),
                 Step::Key { level, entry: Some(entry), .. } => {
                     let denied = entry.action == Action::Deny;
                     (level, entry.rule_id, if denied { Verdict::Deny } else { Verdict::Allow })
@@ -106,7 +105,6 @@ fn pod(namespace: &str, app: &str, address: &str) -> Pod {
         labels: labels(&[("app", app)]),
         addresses: vec![address.parse().unwrap()],
         named_ports: vec![("http".into(), "TCP".into(), 8080)],
-        ..Pod::default()
     }
 }
 
@@ -137,7 +135,6 @@ fn live() -> Cluster {
             pod("live", "fanout", "10.0.0.3"),
         ],
         policies: vec![policy],
-        ..Cluster::default()
     }
 }
 

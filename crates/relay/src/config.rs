@@ -212,7 +212,8 @@ mod tests {
     fn durations_need_a_number_and_a_unit() {
         assert_eq!(duration("50ms"), Ok(Duration::from_millis(50)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for bad in ["", "5", "s", "5h", "-1s", "1.5s"] {
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 24 * 3600)));
+        for bad in ["", "5", "s", "5y", "-1s", "1.5s", "999999999999999999d"] {
             assert!(duration(bad).is_err(), "{bad:?}");
         }
     }

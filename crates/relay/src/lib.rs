@@ -10,7 +10,6 @@ pub mod asker;
 pub mod backoff;
 pub mod config;
 pub mod dial;
-pub mod doctor;
 pub mod events;
 pub mod fanout;
 pub mod health;

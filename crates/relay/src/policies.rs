@@ -1,21 +1,14 @@
 //! `fathom.v1.Policies` for the whole cluster.
 
-mod explain;
-
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use fathom_api::fathom_v1::policies_client::PoliciesClient;
 use fathom_api::fathom_v1::policies_server::Policies;
-use fathom_api::fathom_v1::{
-    ExplainRequest, ExplainResponse, InstalledPolicy, ListPoliciesRequest, ListPoliciesResponse,
-    ListSelectorsRequest, ListSelectorsResponse, TraceRequest, TraceResponse, TracedTable,
-};
+use fathom_api::fathom_v1::{InstalledPolicy, ListPoliciesRequest, ListPoliciesResponse};
 use tonic::{Request, Response, Status};
 
-use crate::missing::Missing;
-use crate::pool::{Pool, State};
-use crate::service::{ASK, answered, ask_all, without};
+use crate::pool::Pool;
+use crate::service::{answered, ask_all, without};
 
 /// The relay's fathom.v1.Policies.
 #[derive(Clone)]
@@ -38,52 +31,6 @@ impl Policies for RelayPolicies {
         let (answers, missing) = answered(answers)?;
         let all = answers.into_iter().flat_map(|answer| answer.policies);
         Ok(without(&missing, ListPoliciesResponse { policies: merged(all) }))
-    }
-
-    async fn list_selectors(
-        &self,
-        request: Request<ListSelectorsRequest>,
-    ) -> Result<Response<ListSelectorsResponse>, Status> {
-        // All nodes have the same policies and identities: who answers first is believed.
-        let request = request.into_inner();
-        let mut missing = Missing::default();
-        self.pool.settled(Duration::from_secs(1)).await;
-        for (name, node) in self.pool.nodes().iter() {
-            let State::Connected(channel) = &node.state else {
-                missing.add(name, Status::unavailable("not connected"));
-                continue;
-            };
-            let mut client = PoliciesClient::new(channel.clone());
-            match tokio::time::timeout(ASK, client.list_selectors(request.clone())).await {
-                Ok(Ok(answer)) => return Ok(Response::new(answer.into_inner())),
-                Ok(Err(status)) => missing.add(name, status),
-                Err(_) => missing.add(name, Status::deadline_exceeded("no answer in time")),
-            }
-        }
-        Err(missing.status())
-    }
-
-    async fn trace(&self, request: Request<TraceRequest>) -> Result<Response<TraceResponse>, Status> {
-        let request = request.into_inner();
-        let answers =
-            ask_all(&self.pool, |channel| async move { PoliciesClient::new(channel).trace(request).await })
-                .await;
-        let (answers, missing) = answered(answers)?;
-        let mut tables: Vec<TracedTable> = Vec::new();
-        for table in answers.into_iter().flat_map(|answer| answer.tables) {
-            // Pods with the same identity have the same table everywhere; one that differs is worth a word.
-            let same = |known: &TracedTable| {
-                TracedTable { node_name: table.node_name.clone(), ..known.clone() } == table
-            };
-            if !tables.iter().any(same) {
-                tables.push(table);
-            }
-        }
-        Ok(without(&missing, TraceResponse { tables }))
-    }
-
-    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
-        explain::explain(&self.pool, request.into_inner()).await.map(Response::new)
     }
 }
 

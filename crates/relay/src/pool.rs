@@ -52,10 +52,6 @@ pub struct Node {
     pub state: State,
     /// Counts connections, so that a reader can tell a new one from the one it lost.
     pub generation: u64,
-    /// When it came to be connected, or not to be; nanoseconds since 1970.
-    pub since: i64,
-    /// When the last try failed or the connection broke, and why.
-    pub last_error: Option<(i64, Arc<str>)>,
 }
 
 /// All nodes by name, as they are at one moment.
@@ -135,17 +131,8 @@ async fn hold(peer: Peer, dial: Arc<dyn Dial>, pace: Pace, nodes: Arc<watch::Sen
                 peer: peer.clone(),
                 state: State::Connecting,
                 generation: 0,
-                since: fathom_api::time::now(),
-                last_error: None,
             });
-            let now = fathom_api::time::now();
             node.generation += u64::from(matches!(state, State::Connected(_)));
-            if let State::Unavailable(why) = &state {
-                node.last_error = Some((now, why.clone()));
-            }
-            if matches!(state, State::Connected(_)) != matches!(node.state, State::Connected(_)) {
-                node.since = now;
-            }
             node.state = state;
         });
     };

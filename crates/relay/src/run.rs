@@ -11,7 +11,6 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::routing::get;
 use fathom_api::fathom_v1::agent_server::AgentServer;
-use fathom_api::fathom_v1::doctor_server::DoctorServer;
 use fathom_api::fathom_v1::policies_server::PoliciesServer;
 use fathom_api::observer_raw::observer_server::ObserverServer;
 use fathom_api::serve::{Listeners, TlsFiles};
@@ -21,7 +20,6 @@ use tonic::service::Routes;
 use crate::agent::RelayAgent;
 use crate::config::Config;
 use crate::dial::Dialer;
-use crate::doctor::RelayDoctor;
 use crate::identities;
 use crate::metrics::Metrics;
 use crate::peers::{self, Peer, Peers};
@@ -90,11 +88,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let agent =
         RelayAgent { pool: pool.clone(), relay_name: observer.relay_name.clone(), metrics: metrics.clone() };
-    let doctor = RelayDoctor { pool: pool.clone(), relay_name: agent.relay_name.clone() };
     let (health, health_service) = tonic_health::server::health_reporter();
     let routes = Routes::new(ObserverServer::new(observer))
         .add_service(AgentServer::new(agent))
-        .add_service(DoctorServer::new(doctor))
         .add_service(PoliciesServer::new(RelayPolicies { pool: pool.clone() }))
         .add_service(health_service)
         .add_service(reflection().build_v1().context("reflection")?)
@@ -186,10 +182,9 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
     SERVED.into_iter().fold(builder, |builder, name| builder.with_service_name(name))
 }
 
-const SERVED: [&str; 7] = [
+const SERVED: [&str; 6] = [
     "observer.Observer",
     "fathom.v1.Agent",
-    "fathom.v1.Doctor",
     "fathom.v1.Policies",
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",

@@ -31,7 +31,7 @@ use crate::span::Span;
 /// Batches that may wait for a client that reads slowly; then its agents' streams wait too.
 const OUT_QUEUE: usize = 8;
 /// Longest wait for an agent's answer to a question about itself.
-pub const ASK: Duration = Duration::from_secs(5);
+const ASK: Duration = Duration::from_secs(5);
 /// What the relay calls its version, towards clients that compare it with their own.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Names listed in a status, at most.

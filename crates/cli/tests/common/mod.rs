@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex};
 
 use fathom_api::Raw;
 use fathom_api::fathom_v1::agent_server::{Agent, AgentServer};
-use fathom_api::fathom_v1::doctor_server::{Doctor, DoctorServer};
 use fathom_api::fathom_v1::policies_server::{Policies, PoliciesServer};
 use fathom_api::fathom_v1::*;
 use fathom_api::observer::*;
@@ -40,15 +39,6 @@ pub struct Script {
     pub ledger: Option<GetLedgerResponse>,
     pub agent_events: Vec<GetAgentEventsResponse>,
     pub policies: ListPoliciesResponse,
-    pub selectors: ListSelectorsResponse,
-    pub traced: TraceResponse,
-    pub explained: Option<ExplainResponse>,
-    /// `None`: a server that examines nothing.
-    pub findings: Option<Vec<Finding>>,
-    /// Instead of this build's.
-    pub version: Option<&'static str>,
-    /// How far the server's clock is ahead, in seconds.
-    pub ahead: i64,
     pub sick: bool,
     /// Flows looked at, as the trailers of an answer say.
     pub examined: Option<u64>,
@@ -57,8 +47,6 @@ pub struct Script {
     pub nobody_answered: bool,
     /// What was asked.
     pub asked: Mutex<Vec<GetFlowsRequest>>,
-    pub asked_traces: Mutex<Vec<TraceRequest>>,
-    pub asked_why: Mutex<Vec<ExplainRequest>>,
     pub asked_policies: Mutex<Vec<ListPoliciesRequest>>,
     pub authorization: Mutex<Option<String>>,
 }
@@ -202,44 +190,6 @@ impl Policies for Service {
         self.0.asked_policies.lock().unwrap().push(request.into_inner());
         self.with_missing(self.0.policies.clone())
     }
-
-    async fn list_selectors(
-        &self,
-        _: Request<ListSelectorsRequest>,
-    ) -> Result<Response<ListSelectorsResponse>, Status> {
-        Ok(Response::new(self.0.selectors.clone()))
-    }
-
-    async fn trace(&self, request: Request<TraceRequest>) -> Result<Response<TraceResponse>, Status> {
-        self.0.asked_traces.lock().unwrap().push(request.into_inner());
-        self.with_missing(self.0.traced.clone())
-    }
-
-    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
-        self.0.asked_why.lock().unwrap().push(request.into_inner());
-        let explained = self.0.explained.clone();
-        explained.map(Response::new).ok_or_else(|| Status::not_found("there is no pod or service a/b"))
-    }
-}
-
-#[tonic::async_trait]
-impl Doctor for Service {
-    async fn examine(&self, _: Request<ExamineRequest>) -> Result<Response<ExamineResponse>, Status> {
-        let findings = self.0.findings.clone().unwrap_or_default();
-        Ok(Response::new(ExamineResponse { findings }))
-    }
-
-    async fn ping(&self, _: Request<PingRequest>) -> Result<Response<PingResponse>, Status> {
-        if self.0.findings.is_none() {
-            return Err(Status::unimplemented("unknown service fathom.v1.Doctor"));
-        }
-        let time = fathom_api::time::now() + self.0.ahead * 1_000_000_000;
-        Ok(Response::new(PingResponse {
-            node_name: "relay".into(),
-            version: self.0.version.unwrap_or(env!("CARGO_PKG_VERSION")).into(),
-            time: Some(fathom_api::time::timestamp(time)),
-        }))
-    }
 }
 
 #[tonic::async_trait]
@@ -287,7 +237,6 @@ impl Server {
                 .add_service(ObserverServer::new(Service(served.clone())))
                 .add_service(AgentServer::new(Service(served.clone())))
                 .add_service(PoliciesServer::new(Service(served.clone())))
-                .add_service(DoctorServer::new(Service(served.clone())))
                 .add_service(PeerServer::new(Service(served)))
                 .serve_with_incoming(UnixListenerStream::new(listener))
                 .await

@@ -4,7 +4,6 @@
 //! * [`authority`]: which authorities there are at a moment, and which of them signs.
 //! * [`leaf`]: what each program shows, and when that is made anew.
 //! * [`keep`]: the Secrets, read and written.
-//! * [`validity`]: when a certificate in a file ends, whoever made it.
 //!
 //! Programs read the files that the kubelet makes of these Secrets, each at a time of its own. So a new
 //! authority is trusted everywhere for [`Lives::overlap`] before it signs, and an old one is trusted for as long
@@ -16,7 +15,6 @@ pub mod keep;
 pub mod leaf;
 #[cfg(test)]
 mod tests;
-pub mod validity;
 
 use std::time::Duration;
 

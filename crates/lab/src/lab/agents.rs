@@ -63,11 +63,7 @@ impl Lab {
         Ok(self.process(&name(node))?.id.pid)
     }
 
-    /// Starts a node's agent without waiting for it.
-    ///
-    /// # Errors
-    /// The program cannot be started.
-    pub fn launch_agent(&self, node: &str) -> Result<()> {
+    pub(super) fn launch_agent(&self, node: &str) -> Result<()> {
         let spec = self.spec();
         let index =
             spec.nodes.iter().position(|n| n.name == node).with_context(|| format!("no node {node}"))?;
@@ -130,11 +126,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Waits until a node's agent is ready.
-    ///
-    /// # Errors
-    /// As [`Lab::start_agent`].
-    pub fn await_agent(&self, node: &str) -> Result<()> {
+    pub(super) fn await_agent(&self, node: &str) -> Result<()> {
         if self.state().spec.datapath == Datapath::None {
             return self.await_output(&name(node), "ready", READY_WITHIN);
         }

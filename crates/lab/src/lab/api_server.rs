@@ -19,10 +19,8 @@ const PORT: u16 = 6443;
 /// The administrator's token: the network between the nodes is the lab's own.
 const ADMIN: &str = "lab-admin";
 /// What a cluster gets when Fathom is installed: definitions, roles and accounts.
-const MANIFESTS: [&str; 6] = [
+const MANIFESTS: [&str; 4] = [
     include_str!("../../../../manifests/crds/fathom.dev_fathomidentities.yaml"),
-    include_str!("../../../../manifests/cilium-crds/cilium.io_ciliumnetworkpolicies.yaml"),
-    include_str!("../../../../manifests/cilium-crds/cilium.io_ciliumclusterwidenetworkpolicies.yaml"),
     include_str!("../../../../manifests/base/accounts.yaml"),
     include_str!("../../../../manifests/base/rbac.yaml"),
     include_str!("../../../../manifests/base/certificates.yaml"),

@@ -26,17 +26,7 @@ impl Lab {
     /// # Errors
     /// When its file can't be removed.
     pub fn delete_policy(&self, namespace: &str, name: &str) -> Result<()> {
-        self.delete_policy_of("NetworkPolicy", namespace, name)
-    }
-
-    /// Removes a policy of any kind; absent is fine.
-    ///
-    /// # Errors
-    /// When its file can't be removed.
-    pub fn delete_policy_of(&self, kind: &str, namespace: &str, name: &str) -> Result<()> {
-        // What names no namespace is kept as if of this one.
-        let namespace = if namespace.is_empty() { "default" } else { namespace };
-        self.objects.remove(kind, namespace, name)?;
+        self.objects.remove("NetworkPolicy", namespace, name)?;
         self.update(|state| {
             state.spec.policies.retain(|old| Head::read(old).is_ok_and(|head| head.metadata.name != name));
         })

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::model::{
-    CiliumPolicy, EndpointSlice, Kind, Namespace, NetworkPolicy, Node, Object, ObjectKey, Pod, Service,
-};
+use super::model::{EndpointSlice, Kind, Namespace, NetworkPolicy, Node, Object, ObjectKey, Pod, Service};
 use super::source::Delta;
 
 /// (namespace, name); the namespace of cluster-scoped objects is empty.
@@ -91,8 +89,6 @@ pub struct Index {
     pub services: Store<Service>,
     pub slices: Store<EndpointSlice>,
     pub policies: Store<NetworkPolicy>,
-    pub cilium: Store<CiliumPolicy>,
-    pub clusterwide: Store<CiliumPolicy>,
 }
 
 /// Runs `$body` with `$store` bound to the store of `$kind`.
@@ -121,14 +117,6 @@ macro_rules! with_store {
             }
             Kind::NetworkPolicy => {
                 let $store = &mut $index.policies;
-                $body
-            }
-            Kind::CiliumNetworkPolicy => {
-                let $store = &mut $index.cilium;
-                $body
-            }
-            Kind::CiliumClusterwideNetworkPolicy => {
-                let $store = &mut $index.clusterwide;
                 $body
             }
         }
@@ -163,8 +151,6 @@ impl Index {
             Object::Service(o) => self.services.upsert(name, o),
             Object::EndpointSlice(o) => self.slices.upsert(name, o),
             Object::NetworkPolicy(o) => self.policies.upsert(name, o),
-            Object::CiliumNetworkPolicy(o) => self.cilium.upsert(name, o),
-            Object::CiliumClusterwideNetworkPolicy(o) => self.clusterwide.upsert(name, o),
         }
     }
 
@@ -176,14 +162,6 @@ impl Index {
             && self.services.complete
             && self.slices.complete
             && self.policies.complete
-            && self.cilium.complete
-            && self.clusterwide.complete
-    }
-
-    /// Policies of all kinds; of Cilium's one for each spec.
-    pub fn all_policies(&self) -> impl Iterator<Item = &Arc<NetworkPolicy>> + '_ {
-        let cilium = self.cilium.iter().chain(self.clusterwide.iter());
-        self.policies.iter().chain(cilium.flat_map(|policy| &policy.parts))
     }
 
     /// Labels of a namespace; empty when no object describes it.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use fathom_policy::{Policy, cilium, spec};
+use fathom_policy::{Policy, spec};
 use ipnet::IpNet;
 
 /// Labels of an object, in order.
@@ -23,22 +23,12 @@ pub enum Kind {
     Service,
     EndpointSlice,
     NetworkPolicy,
-    CiliumNetworkPolicy,
-    CiliumClusterwideNetworkPolicy,
 }
 
 impl Kind {
     /// Every kind, in the order a source should deliver them.
-    pub const ALL: [Kind; 8] = [
-        Kind::Namespace,
-        Kind::Node,
-        Kind::Pod,
-        Kind::Service,
-        Kind::EndpointSlice,
-        Kind::NetworkPolicy,
-        Kind::CiliumNetworkPolicy,
-        Kind::CiliumClusterwideNetworkPolicy,
-    ];
+    pub const ALL: [Kind; 6] =
+        [Kind::Namespace, Kind::Node, Kind::Pod, Kind::Service, Kind::EndpointSlice, Kind::NetworkPolicy];
 
     /// The `apiVersion` the agent reads this kind in.
     pub fn api_version(self) -> &'static str {
@@ -46,7 +36,6 @@ impl Kind {
             Kind::Namespace | Kind::Node | Kind::Pod | Kind::Service => "v1",
             Kind::EndpointSlice => "discovery.k8s.io/v1",
             Kind::NetworkPolicy => "networking.k8s.io/v1",
-            Kind::CiliumNetworkPolicy | Kind::CiliumClusterwideNetworkPolicy => "cilium.io/v2",
         }
     }
 
@@ -59,8 +48,6 @@ impl Kind {
             Kind::Service => "Service",
             Kind::EndpointSlice => "EndpointSlice",
             Kind::NetworkPolicy => "NetworkPolicy",
-            Kind::CiliumNetworkPolicy => "CiliumNetworkPolicy",
-            Kind::CiliumClusterwideNetworkPolicy => "CiliumClusterwideNetworkPolicy",
         }
     }
 
@@ -73,8 +60,6 @@ impl Kind {
             Kind::Service => "services",
             Kind::EndpointSlice => "endpointslices",
             Kind::NetworkPolicy => "networkpolicies",
-            Kind::CiliumNetworkPolicy => "ciliumnetworkpolicies",
-            Kind::CiliumClusterwideNetworkPolicy => "ciliumclusterwidenetworkpolicies",
         }
     }
 
@@ -97,7 +82,7 @@ impl Kind {
 
     /// Whether objects of this kind live in no namespace.
     pub fn is_cluster_scoped(self) -> bool {
-        matches!(self, Kind::Namespace | Kind::Node | Kind::CiliumClusterwideNetworkPolicy)
+        matches!(self, Kind::Namespace | Kind::Node)
     }
 }
 
@@ -135,8 +120,6 @@ pub enum Object {
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     NetworkPolicy(Arc<NetworkPolicy>),
-    CiliumNetworkPolicy(Arc<CiliumPolicy>),
-    CiliumClusterwideNetworkPolicy(Arc<CiliumPolicy>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,7 +193,6 @@ pub struct Pod {
 pub struct Service {
     pub namespace: Arc<str>,
     pub name: Arc<str>,
-    pub labels: Labels,
     /// Empty for headless and ExternalName services, which have no frontend.
     pub cluster_ips: Vec<IpAddr>,
     pub ports: Vec<ServicePort>,
@@ -220,12 +202,9 @@ pub struct Service {
     pub affinity_seconds: Option<u32>,
     /// `internalTrafficPolicy: Local`: only backends on the client's node.
     pub local_only: bool,
-    /// Addresses at which clients outside reach it besides node ports.
+    /// Addresses at which clients outside reach it besides node ports: `externalIPs`, and those of its load
+    /// balancer that leave it to nodes to take them.
     pub external_ips: Vec<IpAddr>,
-    /// Those of its load balancer that leave it to nodes to take them.
-    pub load_balancer_ips: Vec<IpAddr>,
-    /// `loadBalancerSourceRanges`: who may come by those; empty = anybody.
-    pub source_ranges: Vec<IpNet>,
     /// `externalTrafficPolicy: Local`: clients outside reach only backends on the node they come to.
     pub external_local: bool,
     /// Where load balancers ask whether this node has a backend.
@@ -292,45 +271,17 @@ pub struct SliceEndpoint {
     pub for_nodes: BTreeSet<Arc<str>>,
 }
 
-/// A policy: what was written, and what it means.
+/// A NetworkPolicy: what was written, and what it means.
 #[derive(Clone, Debug)]
 pub struct NetworkPolicy {
-    pub written: Written,
-    /// Follows from `written` and, where that names services, from those.
+    pub written: spec::NetworkPolicy,
+    /// Follows from `written` alone.
     pub meaning: Policy,
-}
-
-/// A policy as somebody wrote it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Written {
-    Kubernetes(Box<spec::NetworkPolicy>),
-    /// One of the specs of an object.
-    Cilium {
-        object: Arc<cilium::object::Object>,
-        number: usize,
-    },
-}
-
-/// A policy of Cilium's: an object, and a policy for each of its specs.
-#[derive(Clone, Debug)]
-pub struct CiliumPolicy {
-    pub written: Arc<cilium::object::Object>,
-    /// Follow from `written` alone; at least one.
-    pub parts: Vec<Arc<NetworkPolicy>>,
-}
-
-/// As for [`NetworkPolicy`].
-impl PartialEq for CiliumPolicy {
-    fn eq(&self, other: &Self) -> bool {
-        self.written == other.written
-    }
 }
 
 /// Who edited it last is no part of what it says: a file that is touched changes nothing.
 impl PartialEq for NetworkPolicy {
     fn eq(&self, other: &Self) -> bool {
         self.written == other.written
-            && self.meaning.ingress == other.meaning.ingress
-            && self.meaning.egress == other.meaning.egress
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
@@ -96,8 +96,6 @@ pub struct SourceStatus {
     pub problems_total: AtomicU64,
     /// Deltas handed on since the start.
     pub deltas_total: AtomicU64,
-    /// When the last of them was, in nanoseconds since 1970; 0 = none yet.
-    pub last_event: AtomicI64,
 }
 
 /// The way from a source to the index, and the place for its status.
@@ -120,9 +118,6 @@ impl Feed {
     /// Hands a batch on; false when nobody reads any more.
     pub async fn send(&self, batch: Vec<Delta>) -> bool {
         self.status.deltas_total.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        if !batch.is_empty() {
-            self.status.last_event.store(fathom_api::time::now(), Ordering::Relaxed);
-        }
         batch.is_empty() || self.deltas.send(batch).await.is_ok()
     }
 }

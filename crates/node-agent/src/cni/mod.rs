@@ -1,7 +1,6 @@
 //! The CNI plugin's other half: addresses, attachments, and the socket on which it asks.
 
 pub mod attachments;
-pub mod conflist;
 pub mod ipam;
 pub mod mtu;
 pub mod notes;

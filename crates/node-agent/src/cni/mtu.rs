@@ -34,8 +34,7 @@ pub async fn of_default_routes() -> anyhow::Result<u32> {
     Ok(smallest(&routes::listed(&handle).await?, &links))
 }
 
-/// Indexes of the devices that default routes lead to.
-pub fn devices_of_default_routes(routes: &[RouteMessage]) -> impl Iterator<Item = u32> {
+fn smallest(routes: &[RouteMessage], mtus: &BTreeMap<u32, u32>) -> u32 {
     let default = |route: &&RouteMessage| {
         route.header.destination_prefix_length == 0
             && route.header.table == RouteHeader::RT_TABLE_MAIN
@@ -47,11 +46,7 @@ pub fn devices_of_default_routes(routes: &[RouteMessage]) -> impl Iterator<Item 
             _ => None,
         })
     };
-    routes.iter().filter(default).filter_map(device)
-}
-
-fn smallest(routes: &[RouteMessage], mtus: &BTreeMap<u32, u32>) -> u32 {
-    let devices = devices_of_default_routes(routes);
+    let devices = routes.iter().filter(default).filter_map(device);
     devices.filter_map(|index| mtus.get(&index).copied()).min().unwrap_or(DEFAULT).max(LEAST)
 }
 

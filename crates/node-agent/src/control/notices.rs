@@ -36,7 +36,7 @@ impl Notices {
         self.changed = None;
         let facts = applied.facts().iter().map(|(number, facts)| (*number, facts.clone()));
         let world = World::new(facts, planner.cidrs().iter());
-        let policies = index.all_policies();
+        let policies = index.policies.iter();
         let notices = policies.flat_map(|policy| audit(&policy.meaning, &world, planner.filter()));
         let now: BTreeSet<String> = notices.map(|notice| notice.to_string()).collect();
         for notice in now.difference(&self.said) {

@@ -6,7 +6,6 @@
 //! An address belongs to whoever can know: this node's own, then pods wired here, then Node objects, then
 //! Pod objects, whose status any author may fill in. The last claim counts only among equals.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -194,7 +193,7 @@ impl<R: Registry> Planner<R> {
     /// the next computation, so that no pod changes its identity while the policies that saw the
     /// difference are still in force.
     fn take_policies(&mut self, index: &Index, plan: &mut Plan) {
-        let policies = in_force(index);
+        let policies: Vec<Arc<NetworkPolicy>> = index.policies.iter().cloned().collect();
         let asked = asked_labels(policies.iter().map(|policy| &policy.meaning));
         let in_force: BTreeSet<Arc<str>> = if policies == self.policies {
             asked.clone()
@@ -442,8 +441,8 @@ impl<R: Registry> Planner<R> {
             });
             let (address, port, proto, scope) = key;
             let backends = frontend.backends.iter().copied().collect();
-            let (affinity, local, sources) = (frontend.affinity, frontend.local, frontend.sources.clone());
-            let spec = ServiceSpec { id, address, port, proto, scope, local, sources, backends, affinity };
+            let (affinity, local) = (frontend.affinity, frontend.local);
+            let spec = ServiceSpec { id, address, port, proto, scope, local, backends, affinity };
             plan.wanted.services.insert(id, spec);
             if frontend.service {
                 plan.frontends.insert(key, (id, frontend));
@@ -454,20 +453,6 @@ impl<R: Registry> Planner<R> {
 
 fn key_of(spec: &ServiceSpec) -> FrontendKey {
     (spec.address, spec.port, spec.proto, spec.scope)
-}
-
-/// Every policy, with those behind services in the services' place.
-fn in_force(index: &Index) -> Vec<Arc<NetworkPolicy>> {
-    let asks = |policy: &&Arc<NetworkPolicy>| policy.meaning.asks_for_services();
-    if !index.all_policies().any(|policy| asks(&policy)) {
-        return index.all_policies().cloned().collect();
-    }
-    let services = super::services::facts(index);
-    let resolved = |policy: &Arc<NetworkPolicy>| match policy.meaning.with_services(&services) {
-        Cow::Borrowed(_) => policy.clone(),
-        Cow::Owned(meaning) => Arc::new(NetworkPolicy { written: policy.written.clone(), meaning }),
-    };
-    index.all_policies().map(resolved).collect()
 }
 
 /// Every identity in the tables with its addresses.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use fathom_identity::{Registry as _, reserved};
-use fathom_policy::{PolicyMeta, RuleRegistry};
+use fathom_policy::RuleRegistry;
 use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -276,33 +276,17 @@ impl Reconciler {
                 let (namespace, name) = (attachment.namespace.into(), attachment.pod_name.into());
                 Some(LocalEndpoint { namespace, name, entry: *entry })
             };
-            let node = self.peers.node.as_str();
-            let mut pods = state::pods(&self.index, &self.planner, node);
-            for attachment in self.attachments.list() {
-                let wired = |pod: &&mut state::KnownPod| {
-                    (&*pod.namespace, &*pod.name) == (&*attachment.namespace, &*attachment.pod_name)
-                };
-                if let Some(pod) = pods.iter_mut().find(wired) {
-                    pod.addresses.clone_from(&attachment.addresses);
-                }
-            }
             self.answer = Some(Arc::new(PolicyState {
                 policies: self.since.list(),
                 world: state::world(&self.applied),
                 endpoints: self.attachments.list().into_iter().filter_map(local).collect(),
-                pods,
-                services: self.index.services.iter().cloned().collect(),
-                frontends: state::frontends(&self.applied),
-                prefixes: self.applied.contents.prefixes.iter().map(|(p, number)| (*p, *number)).collect(),
-                cluster: self.peers.cluster.as_str().into(),
-                node: node.into(),
                 behind: self.applied.behind().clone(),
             }));
         }
         self.answer.clone()
     }
 
-    fn policies_in_force(&self) -> BTreeMap<Arc<PolicyMeta>, report::PolicyText> {
+    fn policies_in_force(&self) -> BTreeMap<(String, String), report::PolicyText> {
         report::policy_texts(self.planner.policies())
     }
 
@@ -310,7 +294,7 @@ impl Reconciler {
         &mut self,
         plan: &Plan,
         outcome: &Outcome,
-        before: &BTreeMap<Arc<PolicyMeta>, report::PolicyText>,
+        before: &BTreeMap<(String, String), report::PolicyText>,
     ) {
         self.remember_locals();
         self.set_states(&outcome.failed, "");
@@ -333,7 +317,7 @@ impl Reconciler {
             self.outputs.readiness.reached("tables");
             tracing::info!(
                 pods = self.index.pods.len(),
-                policies = self.planner.policies().len(),
+                policies = self.index.policies.len(),
                 services = self.index.services.len(),
                 "tables are in the kernel"
             );

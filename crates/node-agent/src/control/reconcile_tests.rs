@@ -14,10 +14,10 @@ use crate::control::plan::ThisNode;
 use crate::control::registry::DirectoryRegistry;
 use crate::control::state::Asker;
 use crate::datapath::fake::Fake;
-use crate::datapath::{Contents, EndpointEntry, Running, ServiceSpec, Who};
+use crate::datapath::{Contents, EndpointEntry, ServiceSpec};
 use crate::policies::PoliciesService;
+use fathom_api::fathom_v1::ListPoliciesRequest;
 use fathom_api::fathom_v1::policies_server::Policies as _;
-use fathom_api::fathom_v1::{Decision, ExplainRequest, ExplainedSide, ListPoliciesRequest, TraceRequest};
 use fathom_identity::LabelFilter;
 use fathom_policy::Table;
 
@@ -45,16 +45,6 @@ impl Devices for Paper {
 /// A fake datapath that tests look into while the reconciler owns it.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Fake>>);
-
-impl Running for Shared {
-    fn table(&self, identity: u32) -> anyhow::Result<Option<Table>> {
-        self.0.lock().unwrap().table(identity)
-    }
-
-    fn who(&self, address: IpAddr) -> anyhow::Result<Who> {
-        self.0.lock().unwrap().who(address)
-    }
-}
 
 macro_rules! pass_on {
     ($($name:ident($($arg:ident: $ty:ty),*);)*) => {
@@ -142,17 +132,6 @@ impl Agent {
         let stop = CancellationToken::new();
         let task = Some(tokio::spawn(reconciler.run(deltas, stop.clone())));
         Agent { attachments, snapshot, report, routes, peers, events, readiness, asker, feed, stop, task }
-    }
-
-    /// What is asked about policies.
-    fn policies(&self, datapath: &Shared) -> PoliciesService {
-        PoliciesService {
-            asker: self.asker.clone(),
-            running: Arc::new(datapath.clone()),
-            snapshot: self.snapshot.clone(),
-            source: self.feed.status.clone(),
-            node_name: "lab/n1".into(),
-        }
     }
 
     /// Says that these are all objects there are.
@@ -574,7 +553,11 @@ async fn a_pod_nobody_remembers_keeps_its_entry_as_long_as_its_device_exists() {
 async fn policies_are_listed_with_whom_they_select_what_is_wrong_and_since_when() {
     let (dir, datapath, devices) = (tempfile::tempdir().unwrap(), Shared::default(), Paper::default());
     let agent = Agent::start(dir.path(), &datapath, &devices);
-    let service = agent.policies(&datapath);
+    let service = PoliciesService {
+        asker: agent.asker.clone(),
+        source: agent.feed.status.clone(),
+        node_name: "lab/n1".into(),
+    };
     let ask = async |namespace: &str| {
         let request = ListPoliciesRequest { namespace: namespace.into(), ..Default::default() };
         service.list_policies(tonic::Request::new(request)).await.map(tonic::Response::into_inner)
@@ -621,161 +604,4 @@ async fn policies_are_listed_with_whom_they_select_what_is_wrong_and_since_when(
 
     let long = ask(&"x".repeat(2_000)).await.unwrap_err();
     assert_eq!(long.message(), "namespace has 2000 bytes: at most 1024 are read");
-}
-
-#[tokio::test]
-async fn an_explanation_names_the_rule_the_nearest_one_and_what_to_change() {
-    let (dir, datapath, devices) = (tempfile::tempdir().unwrap(), Shared::default(), Paper::default());
-    let agent = Agent::start(dir.path(), &datapath, &devices);
-    let service = agent.policies(&datapath);
-    let policy = "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web}\n\
-        spec:\n  podSelector: {matchLabels: {app: web}}\n  ingress:\n\
-        \x20 - from: [{podSelector: {matchLabels: {app: friend}}}]\n    ports: [{port: http}]\n\
-        \x20 - from: [{ipBlock: {cidr: 192.0.2.0/24}}]\n";
-    let served = "---\napiVersion: v1\nkind: Service\nmetadata: {name: shop}\n\
-        spec: {clusterIP: 10.96.0.7, clusterIPs: [10.96.0.7], selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}\n";
-    let web = pod("web", "web", "")
-        .replace("containers: []", "containers: [{name: c, ports: [{name: http, containerPort: 8080}]}]");
-    let objects = |app: &str| {
-        let far = pod("far", "friend", "10.244.2.9").replace("nodeName: n1", "nodeName: n2");
-        format!("{NODES}{web}{}{far}{policy}{served}", pod("client", app, ""))
-    };
-    agent.list(&objects("client")).await;
-    agent.until("prefixes for pods", |a| !a.attachments.prefixes().is_empty()).await;
-    let (web, client) = (agent.wire(&devices, "web", 12), agent.wire(&devices, "client", 13));
-    agent.until("both are ready", |a| a.identity(&web).is_some() && a.identity(&client).is_some()).await;
-    let ask = async |from: &str, to: &str, port: &str| {
-        let (from, to, port) = (from.into(), to.into(), port.into());
-        let request = ExplainRequest { from, to, port, namespace: String::new() };
-        service.explain(tonic::Request::new(request)).await.map(|response| response.into_inner().paths)
-    };
-    let is = |side: &Option<ExplainedSide>, decision: Decision| {
-        let side = side.as_ref().unwrap();
-        assert_eq!(side.decision, decision as i32, "{side:?}");
-        assert_eq!(side.differs, "", "{side:?}");
-    };
-
-    // Denied by default; the first rule is one label away.
-    let denied = ask("client", "default/web", "http").await.unwrap().remove(0);
-    is(&denied.egress, Decision::Allowed);
-    is(&denied.ingress, Decision::Denied);
-    let ingress = denied.ingress.unwrap();
-    assert_eq!((denied.port, &*ingress.node_name), (Some(8080), "lab/n1"));
-    assert_eq!((ingress.selecting.len(), &*ingress.selecting[0].name), (1, "web"));
-    assert_eq!((ingress.step, ingress.rules.len()), (13, 0));
-    let [near] = &ingress.nearest[..] else { panic!("{ingress:?}") };
-    assert_eq!(near.rule.as_ref().unwrap().index, Some(0));
-    assert_eq!(near.text, "from pods app=friend in default, port http/TCP");
-    let [miss] = &near.misses[..] else { panic!("{near:?}") };
-    assert_eq!((&*miss.field, &*miss.wanted, &*miss.found), ("label", "app=friend", "app=client"));
-
-    // Who asks by other names is told the same; a service leads to its backends.
-    let number = agent.identity(&client).unwrap().to_string();
-    let address = client.addresses[0].to_string();
-    for from in [&*number, &*address, "app=client"] {
-        is(&ask(from, "app=web", "8080").await.unwrap()[0].ingress, Decision::Denied);
-    }
-    let slice = format!(
-        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
-         metadata: {{name: shop-1, labels: {{kubernetes.io/service-name: shop}}}}\naddressType: IPv4\n\
-         endpoints: [{{addresses: [{}], conditions: {{ready: true}}}}]\nports: [{{name: '', port: 8080, protocol: TCP}}]\n",
-        web.addresses[0]
-    );
-    agent.list(&(objects("client") + &slice)).await;
-    let backends = |_: &Agent| {
-        datapath.0.lock().unwrap().contents.services.values().any(|service| !service.backends.is_empty())
-    };
-    agent.until("the service has a backend", backends).await;
-    let through = ask("client", "svc/shop", "").await.unwrap().remove(0);
-    assert_eq!((&*through.service, through.port), ("default/shop:80", Some(8080)));
-    assert_eq!(through.to.as_ref().unwrap().name, "default/web");
-    is(&ask("client", "10.96.0.7", "80").await.unwrap()[0].ingress, Decision::Denied);
-
-    // An address outside, a pod of another node, a node, and a pod itself.
-    let outside = ask("192.0.2.9", "web", "1/udp").await.unwrap().remove(0);
-    is(&outside.egress, Decision::NotJudged);
-    is(&outside.ingress, Decision::Allowed);
-    let ingress = outside.ingress.unwrap();
-    assert_eq!(ingress.rules[0].text, "from 192.0.2.0/24, any port");
-    let far = ask("far", "web", "8080/tcp").await.unwrap().remove(0);
-    is(&far.egress, Decision::Unspecified);
-    assert_eq!(far.egress.unwrap().node_name, "lab/n2");
-    is(&far.ingress, Decision::Allowed);
-    is(&ask("192.168.0.1", "web", "icmp").await.unwrap()[0].ingress, Decision::Allowed);
-    is(&ask("web", "web", "80").await.unwrap()[0].ingress, Decision::NotJudged);
-
-    // What means nothing is refused, by what is wrong with it.
-    for (from, to, port, text) in [
-        ("nobody", "web", "80", "there is no pod or service default/nobody"),
-        ("svc/shop", "web", "80", "opens no connections"),
-        ("client", "web", "grpc", "calls no TCP port \"grpc\"; those with a name: http (8080/TCP)"),
-        ("client", "web", "", "port is missing"),
-        ("client", "web", "0", "\"0\" is no port"),
-        ("client", "web", "80/quic", "\"80/quic\" is no port"),
-        ("client", "svc/shop", "81", "it has 80/TCP"),
-        ("client", "app=none", "80", "no pod has labels app=none"),
-        ("client", "app in a", "80", "there is no pod or service default/app in a"),
-        ("client", "app=", "99999999999999999999", "is no port"),
-        ("99999999999999999999", "web", "80", "is no identity"),
-        ("77", "web", "80", "nobody has identity 77"),
-        ("reserved:moon", "web", "80", "no such reserved identity"),
-        ("a/b/c/d", "web", "80", "names nobody"),
-        ("", "web", "80", "not named"),
-        ("::1", "web", "80", "no addresses of the same family"),
-    ] {
-        let refused = ask(from, to, port).await.expect_err(text);
-        assert!(refused.message().contains(text), "{from} {to} {port}: {refused:?}");
-    }
-    let long = ask(&"x".repeat(2_000), "web", "80").await.unwrap_err();
-    assert_eq!(long.code(), tonic::Code::InvalidArgument);
-
-    // The same by numbers, and whom each selector stands for.
-    let identity = agent.identity(&web).unwrap();
-    let client_identity = agent.identity(&client).unwrap();
-    let request = TraceRequest {
-        from_identity: client_identity,
-        to_identity: identity,
-        protocol: 6,
-        port: Some(8080),
-        ..Default::default()
-    };
-    let trace =
-        async |request| service.trace(tonic::Request::new(request)).await.map(|r| r.into_inner().tables);
-    let tables = trace(request).await.unwrap();
-    assert_eq!(tables.len(), 2);
-    assert_eq!(tables[0].steps.last().unwrap().answer, "no: allowed");
-    let numbers: Vec<u32> = tables[1].steps.iter().map(|step| step.number).collect();
-    assert_eq!(numbers, [1, 2, 4, 5, 6, 7, 8, 9, 13]);
-    assert_eq!(tables[1].steps[2].question, format!("identity {client_identity}, TCP, port 8080"));
-    assert_eq!((tables[1].decision, &*tables[1].rules[0].name), (Decision::Denied as i32, "web"));
-    assert!(trace(TraceRequest { to_identity: 7, ..Default::default() }).await.unwrap().is_empty());
-    let wrong = trace(TraceRequest { port: Some(70_000), ..request }).await.unwrap_err();
-    assert_eq!(wrong.message(), "port 70000 is above 65535");
-    let all = service.list_selectors(tonic::Request::default()).await.unwrap().into_inner();
-    let told: Vec<_> = all.selectors.iter().map(|s| (&*s.place, &*s.text, s.identities.len())).collect();
-    assert_eq!(
-        told,
-        [
-            ("spec.podSelector", "pods app=web in default", 1),
-            ("spec.ingress[0].from[0]", "pods app=friend in default", 1),
-            ("spec.ingress[1].from[0]", "192.0.2.0/24", 1),
-        ]
-    );
-    assert_eq!(all.selectors[0].identities, [identity]);
-    let named = all.identities.iter().find(|known| known.number == identity).unwrap();
-    assert!(named.labels.contains(&"k8s:app=web".to_owned()), "{named:?}");
-
-    // The table is not the one that the policies make.
-    let table = datapath.0.lock().unwrap().contents.tables.insert(identity, Table::default()).unwrap();
-    let odd = ask("client", "web", "8080").await.unwrap().remove(0).ingress.unwrap();
-    assert_eq!(odd.decision, Decision::Allowed as i32, "the table decides");
-    assert!(odd.differs.starts_with("the policies as they are now deny it"), "{odd:?}");
-    datapath.0.lock().unwrap().contents.tables.insert(identity, table);
-
-    // Done as it says, it is allowed, by that rule.
-    agent.list(&objects("friend")).await;
-    agent.until("the label counts", |a| a.identity(&client).is_some_and(|n| n.to_string() != number)).await;
-    let allowed = ask("client", "web", "http").await.unwrap().remove(0).ingress.unwrap();
-    assert_eq!((allowed.decision, allowed.step), (Decision::Allowed as i32, 4), "{allowed:?}");
-    assert_eq!(allowed.rules[0].rule.as_ref().unwrap().index, Some(0));
 }

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use fathom_api::fathom_v1::{Feature, LocalEndpoint, Rule};
 use fathom_bpf::abi::TrafficCounter;
 use fathom_identity::Registry;
-use fathom_policy::PolicyMeta;
+use fathom_policy::spec;
 
 use super::plan::Planner;
 use super::publish::Publisher;
@@ -139,32 +139,27 @@ impl NodeFacts for ControlFacts {
     }
 }
 
-/// A policy's labels and text, for telling what changed: an object may be several policies.
-pub type PolicyText = (Vec<Arc<str>>, Vec<Arc<NetworkPolicy>>);
+/// A policy's labels and text, for telling what changed.
+pub type PolicyText = (Vec<Arc<str>>, spec::NetworkPolicy);
 
-/// Policies by what they are called.
-pub fn policy_texts(policies: &[Arc<NetworkPolicy>]) -> BTreeMap<Arc<PolicyMeta>, PolicyText> {
-    let mut texts: BTreeMap<Arc<PolicyMeta>, PolicyText> = BTreeMap::new();
-    for policy in policies {
-        let meta = &policy.meaning.meta;
-        let (_, parts) = texts.entry(meta.clone()).or_insert_with(|| {
-            let mut labels = meta.label_texts();
-            labels.push(format!("k8s:io.kubernetes.policy.name={}", meta.name).into());
-            if !meta.namespace.is_empty() {
-                labels.push(format!("k8s:io.kubernetes.policy.namespace={}", meta.namespace).into());
-            }
-            (labels, Vec::new())
-        });
-        parts.push(policy.clone());
-    }
-    texts
+/// Policies by (namespace, name).
+pub fn policy_texts(policies: &[Arc<NetworkPolicy>]) -> BTreeMap<(String, String), PolicyText> {
+    let text = |policy: &Arc<NetworkPolicy>| {
+        let key = (policy.written.namespace.clone(), policy.written.name.clone());
+        let name = format!("k8s:io.kubernetes.policy.name={}", key.1).into();
+        let namespace = format!("k8s:io.kubernetes.policy.namespace={}", key.0).into();
+        let mut labels = policy.meaning.meta.label_texts();
+        labels.extend([name, namespace]);
+        (key, (labels, policy.written.clone()))
+    };
+    policies.iter().map(text).collect()
 }
 
 /// Tells which policies came, changed and went.
 pub fn policy_events(
     events: &AgentEvents,
-    before: &BTreeMap<Arc<PolicyMeta>, PolicyText>,
-    after: &BTreeMap<Arc<PolicyMeta>, PolicyText>,
+    before: &BTreeMap<(String, String), PolicyText>,
+    after: &BTreeMap<(String, String), PolicyText>,
     revision: u64,
     rules: usize,
 ) {

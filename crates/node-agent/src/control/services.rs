@@ -10,12 +10,10 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 use super::plan::LocalPod;
 use super::topology::{self, Candidate, Here};
 use crate::cluster::index::{Index, Name};
-use crate::cluster::model::{EndpointSlice, Labels, Node, Pod, Service, ServicePort, TargetPort};
+use crate::cluster::model::{EndpointSlice, Node, Pod, Service, ServicePort, TargetPort};
 use crate::datapath::Scope;
 
 /// Address, port and IANA protocol that clients connect to, and which clients.
@@ -31,8 +29,6 @@ pub struct Frontend {
     pub backends: BTreeSet<(IpAddr, u16)>,
     /// The backends are this node's alone, by the policy for clients outside.
     pub local: bool,
-    /// Whom clients outside must be among; `None` = anybody.
-    pub sources: Option<BTreeSet<IpNet>>,
     pub affinity: Option<Duration>,
 }
 
@@ -89,17 +85,11 @@ pub fn frontends(index: &Index, node: OwnNode<'_>) -> Frontends {
                 // Each family for itself, as clients see it: hints of the other say nothing here.
                 let of_family = |candidate: &&Candidate| candidate.address.0.is_ipv4() == v4;
                 let candidates: Vec<Candidate> = candidates.iter().filter(of_family).cloned().collect();
-                let anywhere = topology::anywhere(&candidates, here);
-                let choice = Choice { service, port, anywhere, v4, sources: None };
+                let choice = Choice { service, port, anywhere: topology::anywhere(&candidates, here), v4 };
                 let on_this_node = || topology::on_this_node(&candidates, here);
                 let inside = if service.local_only { on_this_node() } else { choice.anywhere.clone() };
                 let outside = if service.external_local { on_this_node() } else { choice.anywhere.clone() };
                 choice.add(&mut found, &service.cluster_ips, port.port, &inside, None);
-                // First: where an address is both, the ranges hold.
-                let ranges = &service.source_ranges;
-                let sources = (!ranges.is_empty()).then(|| ranges.iter().copied().collect());
-                let balanced = Choice { sources, ..choice.clone() };
-                balanced.add(&mut found, &service.load_balancer_ips, port.port, &choice.anywhere, Some(&outside));
                 choice.add(&mut found, &service.external_ips, port.port, &choice.anywhere, Some(&outside));
                 if let Some(node_port) = port.node_port {
                     choice.add(&mut found, &node_addresses, node_port, &choice.anywhere, Some(&outside));
@@ -119,13 +109,11 @@ pub fn frontends(index: &Index, node: OwnNode<'_>) -> Frontends {
 }
 
 /// Backends of one port of a service, in one family.
-#[derive(Clone)]
 struct Choice<'a> {
     service: &'a Service,
     port: &'a ServicePort,
     anywhere: BTreeSet<(IpAddr, u16)>,
     v4: bool,
-    sources: Option<BTreeSet<IpNet>>,
 }
 
 impl Choice<'_> {
@@ -149,7 +137,6 @@ impl Choice<'_> {
                     service: true,
                     backends: backends.clone(),
                     local: scope == Scope::Outside && service.external_local,
-                    sources: if scope == Scope::Outside { self.sources.clone() } else { None },
                     affinity: service.affinity_seconds.map(|s| Duration::from_secs(s.into())),
                 };
                 let key = (*ip, port.get(), self.port.protocol.number(), scope);
@@ -184,7 +171,6 @@ fn host_ports(index: &Index, node: OwnNode<'_>, addresses: &[IpAddr], found: &mu
                     service: false,
                     backends: [(*backend, port.port.get())].into(),
                     local: false,
-                    sources: None,
                     affinity: None,
                 };
                 for scope in [Scope::Inside, Scope::Outside] {
@@ -279,32 +265,6 @@ fn target(pod: &Pod, port: &ServicePort) -> Option<u16> {
             named.map(|p| p.port.get())
         }
     }
-}
-
-/// Services as policies see them: those that are named stand for pods, or for addresses.
-pub fn facts(index: &Index) -> BTreeMap<ServiceName, ServiceFacts> {
-    let shared = |labels: &Labels| {
-        labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
-    };
-    let mut facts: BTreeMap<ServiceName, ServiceFacts> = BTreeMap::new();
-    for service in index.services.iter() {
-        let of = ServiceFacts {
-            labels: shared(&service.labels),
-            selector: shared(&service.selector),
-            ..ServiceFacts::default()
-        };
-        facts.insert((service.namespace.clone(), service.name.clone()), of);
-    }
-    for slice in index.slices.iter() {
-        let Some(service) = &slice.service else { continue };
-        let Some(facts) = facts.get_mut(&(slice.namespace.clone(), service.clone())) else { continue };
-        if facts.selector.is_empty() {
-            facts
-                .addresses
-                .extend(slice.endpoints.iter().flat_map(|endpoint| endpoint.addresses.iter().copied()));
-        }
-    }
-    facts
 }
 
 #[cfg(test)]
@@ -481,18 +441,6 @@ endpoints:
         let key = ("192.168.0.1".parse().unwrap(), 30080, 6, Scope::Outside);
         let elsewhere = of_node(&index, "n9");
         assert!(elsewhere.by_key[&key].backends.is_empty() && elsewhere.by_key[&key].local);
-    }
-
-    #[test]
-    fn source_ranges_hold_at_the_load_balancers_addresses_alone() {
-        let text = SERVICE
-            .replace("  selector:", "  type: LoadBalancer\n  externalIPs: [203.0.113.1, 203.0.113.2]\n  loadBalancerSourceRanges: [192.0.2.0/24]\n  selector:")
-            .replacen("---", "status: {loadBalancer: {ingress: [{ip: 203.0.113.2}]}}\n---", 1);
-        let found = of_node(&index(&text), "n1");
-        let sources = |ip: &str, scope| found.by_key[&(ip.parse().unwrap(), 80, 6, scope)].sources.clone();
-        assert_eq!(sources("203.0.113.2", Scope::Outside), Some(["192.0.2.0/24".parse().unwrap()].into()));
-        assert_eq!(sources("203.0.113.2", Scope::Inside), None);
-        assert_eq!(sources("203.0.113.1", Scope::Outside), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 
 use crate::cluster::index::Index;
-use crate::cluster::model::{Kind, Namespace, NetworkPolicy, Object, ObjectKey, Pod, Written};
+use crate::cluster::model::{Kind, Namespace, NetworkPolicy, Object, ObjectKey, Pod};
 use crate::cluster::source::Delta;
 use crate::control::plan::{LocalPod, Plan, Planner, ThisNode};
 use crate::control::transition::{Applied, Outcome, Wanted};
@@ -89,10 +89,7 @@ impl Cluster {
             deltas.push(Delta::Upsert(key, Object::Pod(Arc::new(object))));
         }
         for written in self.policies.iter().flatten() {
-            let policy = NetworkPolicy {
-                written: Written::Kubernetes(written.clone().into()),
-                meaning: Policy::parse(written),
-            };
+            let policy = NetworkPolicy { written: written.clone(), meaning: Policy::parse(written) };
             let key = ObjectKey::new(Kind::NetworkPolicy, &written.namespace, &written.name);
             deltas.push(Delta::Upsert(key, Object::NetworkPolicy(Arc::new(policy))));
         }
@@ -579,7 +576,6 @@ fn a_new_service_moves_the_revision_and_a_new_backend_does_not() {
         proto: 17,
         scope: Scope::Inside,
         local: false,
-        sources: None,
         backends: vec![],
         affinity: None,
     };
@@ -605,7 +601,6 @@ fn a_backend_for_datagrams_that_leaves_moves_the_revision_and_one_for_connection
             proto,
             scope: Scope::Inside,
             local: false,
-            sources: None,
             backends: vec![(ip_of(1), 53), (ip_of(2), 53)],
             affinity: None,
         };

@@ -10,10 +10,7 @@ pub fn closed(in_force: &Table, wanted: &Table) -> Option<Table> {
     let mut table = in_force.clone();
     for direction in Direction::BOTH {
         let new = wanted.direction(direction);
-        let before = in_force.direction(direction);
-        // One that only denies leaves open what no rule of it names.
-        let closed = before.enforced && (!before.default_allow || new.default_allow);
-        if !new.enforced || closed {
+        if !new.enforced || in_force.direction(direction).enforced {
             continue;
         }
         let state = DirectionState { enforced: true, default_deny: new.default_deny, ..Default::default() };
@@ -30,9 +27,7 @@ pub fn closed(in_force: &Table, wanted: &Table) -> Option<Table> {
 pub fn decides_alike(table: &Table, one: u32, other: u32) -> bool {
     let of = |identity| -> BTreeSet<_> {
         let entries = table.entries.iter().filter(move |(key, _)| key.identity == identity);
-        entries
-            .map(|(key, e)| (key.direction, key.proto, key.port, key.port_plen, key.owned, e.action))
-            .collect()
+        entries.map(|(key, e)| (key.direction, key.proto, key.port, key.port_plen, e.action)).collect()
     };
     of(one) == of(other)
 }

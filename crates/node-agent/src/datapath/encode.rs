@@ -16,7 +16,6 @@ pub fn table_to_kernel(table: &Table) -> Vec<(PolicyKey, PolicyEntry)> {
             direction: key.direction.number(),
             proto: key.proto,
             port_plen: key.port_plen,
-            owned: u8::from(key.owned),
             port_be: key.port.to_be_bytes(),
             ..PolicyKey::default()
         };
@@ -35,8 +34,7 @@ fn meta(direction: Direction, state: &DirectionState) -> (PolicyKey, PolicyEntry
         rule_id: state.default_deny,
         plen_mask: state.plen_mask,
         verdict: if state.enforced { abi::policy_verdict::ENFORCED } else { 0 },
-        flags: if state.has_deny { abi::POLICY_F_HAS_DENY } else { 0 }
-            | if state.default_allow { abi::POLICY_F_DEFAULT_ALLOW } else { 0 },
+        flags: if state.has_deny { abi::POLICY_F_HAS_DENY } else { 0 },
         pad: 0,
     };
     (key, entry)
@@ -59,7 +57,6 @@ pub fn table_from_kernel(entries: &[(PolicyKey, PolicyEntry)]) -> Table {
                 default_deny: entry.rule_id,
                 plen_mask: entry.plen_mask,
                 has_deny: entry.flags & abi::POLICY_F_HAS_DENY != 0,
-                default_allow: entry.flags & abi::POLICY_F_DEFAULT_ALLOW != 0,
             };
             continue;
         }
@@ -74,7 +71,6 @@ pub fn table_from_kernel(entries: &[(PolicyKey, PolicyEntry)]) -> Table {
             proto: key.proto,
             port: u16::from_be_bytes(key.port_be),
             port_plen: key.port_plen,
-            owned: key.owned != 0,
         };
         table.entries.insert(key, Entry { action, rule_id: entry.rule_id });
     }
@@ -89,7 +85,6 @@ mod tests {
     fn a_table_survives_the_way_to_the_kernel_and_back() {
         let mut table = Table {
             ingress: DirectionState { enforced: true, default_deny: 9, ..Default::default() },
-            egress: DirectionState { enforced: true, default_allow: true, ..Default::default() },
             ..Table::default()
         };
         let key = |identity, proto, port, port_plen| fathom_policy::PolicyKey {
@@ -98,7 +93,6 @@ mod tests {
             proto,
             port,
             port_plen,
-            owned: identity == 300,
         };
         table.insert(key(0, 6, 80, 16), Entry { action: Action::Allow, rule_id: 1 });
         table.insert(key(300, 17, 0x1000, 4), Entry { action: Action::Deny, rule_id: 2 });

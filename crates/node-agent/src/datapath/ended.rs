@@ -32,11 +32,6 @@ impl Connections {
         connections
     }
 
-    /// Connections in the kernel's tables at the last look.
-    pub fn entries(&self) -> u64 {
-        self.entries.load(Ordering::Relaxed)
-    }
-
     /// Looks every `interval` until told to stop.
     pub async fn look(self: Arc<Self>, interval: Duration, stop: CancellationToken) {
         let mut said = false;
@@ -73,7 +68,7 @@ impl Collector for Scraped {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(value).encode(metric)
         };
-        let entries = self.0.entries();
+        let entries = self.0.entries.load(Ordering::Relaxed);
         gauge("fathom_conntrack_entries", "Connections in the kernel's tables at the last look", entries)?;
         let capacity = self.0.loaded.maps().conntrack.capacity();
         gauge("fathom_conntrack_capacity", "Connections both tables together can hold", capacity.into())?;

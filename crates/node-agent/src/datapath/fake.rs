@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use fathom_policy::Table;
 use ipnet::IpNet;
 
-use super::{Contents, Datapath, EndpointEntry, Running, ServiceSpec, Who};
+use super::{Contents, Datapath, EndpointEntry, ServiceSpec};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -37,19 +37,6 @@ impl Fake {
     /// The changes since the last call.
     pub fn take_steps(&mut self) -> Vec<(String, Contents)> {
         std::mem::take(&mut self.steps)
-    }
-}
-
-impl Running for Fake {
-    fn table(&self, identity: u32) -> anyhow::Result<Option<Table>> {
-        Ok(self.contents.tables.get(&identity).cloned())
-    }
-
-    fn who(&self, address: IpAddr) -> anyhow::Result<Who> {
-        let holding = self.contents.prefixes.iter().filter(|(prefix, _)| prefix.contains(&address));
-        let longest = holding.max_by_key(|(prefix, _)| prefix.prefix_len());
-        let exact = self.contents.addresses.get(&address).copied().unwrap_or(0);
-        Ok(Who { exact, prefix: longest.map_or(0, |(_, number)| *number) })
     }
 }
 

@@ -9,9 +9,7 @@ use fathom_bpf::load::Datapath as Loaded;
 use fathom_policy::Table;
 use ipnet::IpNet;
 
-use super::{
-    Contents, Datapath, EndpointEntry, Running, ServiceSpec, Who, table_from_kernel, table_to_kernel,
-};
+use super::{Contents, Datapath, EndpointEntry, ServiceSpec, table_from_kernel, table_to_kernel};
 
 /// Writes to the loaded datapath's maps.
 #[derive(Clone, Debug)]
@@ -54,22 +52,6 @@ fn from_abi(entry: &abi::Endpoint) -> EndpointEntry {
 fn sorted(mut spec: ServiceSpec) -> ServiceSpec {
     spec.backends.sort_unstable();
     spec
-}
-
-impl Running for Kernel {
-    fn table(&self, identity: u32) -> anyhow::Result<Option<Table>> {
-        let entries = self.loaded.maps().policy.get(identity);
-        let entries = entries.with_context(|| format!("read the policy table of identity {identity}"))?;
-        Ok(entries.map(|entries| table_from_kernel(&entries)))
-    }
-
-    fn who(&self, address: IpAddr) -> anyhow::Result<Who> {
-        let ipcache = &self.loaded.maps().ipcache;
-        let (exact, prefix) = (ipcache.get(address), ipcache.get_prefix(address));
-        let context = || format!("look {address} up");
-        let known = |found: Option<u32>| found.unwrap_or(0);
-        Ok(Who { exact: known(exact.with_context(context)?), prefix: known(prefix.with_context(context)?) })
-    }
 }
 
 impl Datapath for Kernel {

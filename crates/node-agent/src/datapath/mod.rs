@@ -12,7 +12,6 @@ pub mod records;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use fathom_identity::reserved;
 use fathom_policy::Table;
 use ipnet::IpNet;
 
@@ -48,42 +47,6 @@ pub struct Contents {
     /// Network namespace cookie → ifindex.
     pub netns: BTreeMap<u64, u32>,
     pub services: BTreeMap<u32, ServiceSpec>,
-}
-
-/// What is in force: read from the kernel's tables at the moment of the question.
-pub trait Running: Send + Sync {
-    /// The policy table of a local identity; `None`: it has none, and its packets are dropped.
-    ///
-    /// # Errors
-    /// The table cannot be read; the same holds below.
-    fn table(&self, identity: u32) -> anyhow::Result<Option<Table>>;
-
-    /// Who is at an address.
-    fn who(&self, address: IpAddr) -> anyhow::Result<Who>;
-}
-
-/// What the ipcache says of an address; 0 = nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Who {
-    pub exact: u32,
-    /// Of the longest prefix.
-    pub prefix: u32,
-}
-
-impl Who {
-    /// The identity that policy takes it for (`identity.h`).
-    pub fn identity(self) -> u32 {
-        match self {
-            Who { exact: 0, prefix: 0 } => reserved::WORLD,
-            Who { exact: 0, prefix } => prefix,
-            Who { exact, .. } => exact,
-        }
-    }
-
-    /// Its CIDR identity beside the exact one.
-    pub fn cidr(self) -> Option<u32> {
-        (self.exact > 0 && self.prefix > 0 && self.prefix != self.exact).then_some(self.prefix)
-    }
 }
 
 /// Single changes to the kernel's tables; each is atomic for every packet.

@@ -1,6 +1,5 @@
 //! The policies in force, and those that were refused.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -29,11 +28,7 @@ pub fn policies(
         let key = (meta.kind.to_string(), meta.namespace.to_string(), meta.name.to_string());
         let said = said.remove(&key);
         let endpoints = selected.get(meta).map_or(&[][..], Vec::as_slice);
-        let part = policy(installed, endpoints, said, state, node_name);
-        match policies.entry(key) {
-            Entry::Vacant(free) => _ = free.insert(part),
-            Entry::Occupied(known) => add(known.into_mut(), part),
-        }
+        policies.insert(key, policy(installed, endpoints, said, state, node_name));
     }
     // What was refused as a whole is in force nowhere, which is the more reason to tell of it.
     for (key, problems) in said {
@@ -49,19 +44,6 @@ pub fn policies(
         is(&request.namespace, &policy.namespace) && is(&request.name, &policy.name)
     };
     policies.into_values().filter(wanted).collect()
-}
-
-/// Adds what another spec of the same object says.
-fn add(policy: &mut InstalledPolicy, part: InstalledPolicy) {
-    let sum = |one: Option<u32>, other: Option<u32>| match (one, other) {
-        (Some(one), Some(other)) => Some(one + other),
-        (one, other) => one.or(other),
-    };
-    policy.ingress_rules = sum(policy.ingress_rules, part.ingress_rules);
-    policy.egress_rules = sum(policy.egress_rules, part.egress_rules);
-    policy.selector = format!("{}; {}", policy.selector, part.selector);
-    let new: Vec<String> = part.problems.into_iter().filter(|text| !policy.problems.contains(text)).collect();
-    policy.problems.extend(new);
 }
 
 /// Which endpoints each policy selects.

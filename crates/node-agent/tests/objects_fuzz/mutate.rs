@@ -150,78 +150,31 @@ fn cut(text: &str, random: &mut Random) -> String {
 /// Changes one letter of a field's name, takes it out or doubles it; names that authors make up (labels,
 /// their values) are left alone.
 pub fn misspelt(text: &str, random: &mut Random) -> Option<String> {
-    misspelt_of(&FIELDS, text, random)
-}
-
-/// Fields of NetworkPolicies.
-const FIELDS: [&str; 22] = [
-    "apiVersion",
-    "kind",
-    "metadata",
-    "name",
-    "namespace",
-    "spec",
-    "podSelector",
-    "namespaceSelector",
-    "matchLabels",
-    "matchExpressions",
-    "operator",
-    "values",
-    "policyTypes",
-    "ingress",
-    "egress",
-    "from",
-    "to",
-    "ports",
-    "port",
-    "endPort",
-    "ipBlock",
-    "except",
-];
-
-/// Fields of Cilium's policies.
-pub const CILIUM_FIELDS: [&str; 36] = [
-    "metadata",
-    "labels",
-    "spec",
-    "specs",
-    "endpointSelector",
-    "matchLabels",
-    "matchExpressions",
-    "operator",
-    "values",
-    "ingress",
-    "ingressDeny",
-    "egress",
-    "egressDeny",
-    "enableDefaultDeny",
-    "fromEndpoints",
-    "toEndpoints",
-    "fromRequires",
-    "toRequires",
-    "fromCIDR",
-    "fromCIDRSet",
-    "toCIDR",
-    "toCIDRSet",
-    "cidr",
-    "except",
-    "fromEntities",
-    "toEntities",
-    "toPorts",
-    "ports",
-    "port",
-    "endPort",
-    "protocol",
-    "rules",
-    "icmps",
-    "fields",
-    "type",
-    "description",
-];
-
-/// The same for these fields.
-pub fn misspelt_of(fields: &[&str], text: &str, random: &mut Random) -> Option<String> {
-    let field = random.pick(fields);
+    const FIELDS: [&str; 22] = [
+        "apiVersion",
+        "kind",
+        "metadata",
+        "name",
+        "namespace",
+        "spec",
+        "podSelector",
+        "namespaceSelector",
+        "matchLabels",
+        "matchExpressions",
+        "operator",
+        "values",
+        "policyTypes",
+        "ingress",
+        "egress",
+        "from",
+        "to",
+        "ports",
+        "port",
+        "endPort",
+        "ipBlock",
+        "except",
+    ];
+    let field = random.pick(&FIELDS);
     let is_name_part = |c: char| c.is_ascii_alphanumeric();
     let places: Vec<usize> = text
         .match_indices(&format!("{field}:"))

@@ -9,9 +9,8 @@ use fathom_identity::{
     reserved,
 };
 
-use super::{HOST, OTHER_NODE};
-use crate::cilium::{ServiceFacts, ServiceName};
-use crate::oracle::{Cluster, Remote, Service};
+use super::HOST;
+use crate::oracle::{Cluster, Remote};
 use crate::{
     Compiler, Direction, NamedPort, PodFacts, Policy, Probe, Protocol, RuleRegistry, Table, World,
     asked_labels, required_prefixes,
@@ -35,12 +34,7 @@ impl Built {
     /// # Panics
     /// When the cluster is none that [`super::cluster`] makes.
     pub fn new(cluster: &Cluster) -> Self {
-        let services: BTreeMap<ServiceName, ServiceFacts> =
-            cluster.services.iter().map(|service| (name_of(service), facts_of(service))).collect();
-        let cilium = cluster.cilium.iter().flat_map(Policy::parse_cilium);
-        let policies: Vec<Policy> = cluster.policies.iter().map(Policy::parse).chain(cilium).collect();
-        let policies: Vec<Policy> =
-            policies.iter().map(|policy| policy.with_services(&services).into_owned()).collect();
+        let policies: Vec<Policy> = cluster.policies.iter().map(Policy::parse).collect();
         let mut filter = LabelFilter::default();
         filter.set_asked_for(asked_labels(&policies));
         let mut numbers = Identities::new(MemoryRegistry::default(), Duration::ZERO);
@@ -49,7 +43,7 @@ impl Built {
             let meta = PodMeta {
                 cluster: "default",
                 namespace: &pod.namespace,
-                service_account: &pod.service_account,
+                service_account: "",
                 labels: &pod.labels,
                 namespace_labels: &cluster.namespaces[&pod.namespace],
             };
@@ -81,12 +75,6 @@ impl Built {
             Rank::Host,
             IpcacheEntry { identity: reserved::HOST, node: "node-a".into() },
         );
-        ipcache.upsert(
-            OTHER_NODE,
-            &"node-b".into(),
-            Rank::NodeObject,
-            IpcacheEntry { identity: reserved::REMOTE_NODE, node: "node-b".into() },
-        );
         let cidrs = CidrIdentities::new().set(&required_prefixes(&policies)).unwrap();
         ipcache.set_prefixes(cidrs.clone());
         let world = World::new(facts, cidrs);
@@ -100,26 +88,11 @@ impl Built {
     /// The packet as the tables see it.
     pub fn probe(&self, direction: Direction, remote: Remote, proto: u8, port: Option<u16>) -> Probe {
         let (remote, cidr) = match remote {
-            Remote::LocalHost(address) | Remote::RemoteNode(address) | Remote::Pod(_, address) => {
+            Remote::LocalHost(address) | Remote::Pod(_, address) => {
                 (self.ipcache.identity(address), Some(self.ipcache.prefix(address)))
             }
             Remote::Address(address) => (self.ipcache.identity(address), None),
         };
         Probe { remote, cidr, direction, proto, port }
-    }
-}
-
-fn name_of(service: &Service) -> ServiceName {
-    (service.namespace.as_str().into(), service.name.as_str().into())
-}
-
-fn facts_of(service: &Service) -> ServiceFacts {
-    let labels = |labels: &BTreeMap<String, String>| {
-        labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
-    };
-    ServiceFacts {
-        labels: labels(&service.labels),
-        selector: labels(&service.selector),
-        addresses: service.addresses.iter().copied().collect(),
     }
 }

@@ -12,8 +12,8 @@ use proptest::sample::{select, subsequence};
 
 type Labels = BTreeMap<String, String>;
 
-pub(super) const NAMESPACES: [&str; 3] = ["live", "chat", "ops"];
-pub(super) const CIDRS: [&str; 13] = [
+const NAMESPACES: [&str; 3] = ["live", "chat", "ops"];
+const CIDRS: [&str; 13] = [
     "10.0.0.0/8",
     "10.0.0.0/16",
     "10.0.1.0/24",
@@ -28,7 +28,7 @@ pub(super) const CIDRS: [&str; 13] = [
     "2001:db8::/32",
     "192.0.2.0/24",
 ];
-pub(super) const EXCEPTS: [&str; 7] = [
+const EXCEPTS: [&str; 7] = [
     "10.0.1.0/24",
     "10.0.0.0/30",
     "10.0.0.2/32",
@@ -51,7 +51,7 @@ pub const OUTSIDE: [&str; 9] = [
     "fd00::ff",
 ];
 
-pub(super) fn text(choices: &'static [&'static str]) -> impl Strategy<Value = String> {
+fn text(choices: &'static [&'static str]) -> impl Strategy<Value = String> {
     select(choices).prop_map(str::to_owned)
 }
 
@@ -164,7 +164,7 @@ fn policy() -> impl Strategy<Value = NetworkPolicy> {
     })
 }
 
-pub(super) fn named_ports() -> impl Strategy<Value = Vec<(String, String, u16)>> {
+fn named_ports() -> impl Strategy<Value = Vec<(String, String, u16)>> {
     let port = (text(&["http", "dns"]), text(&["TCP", "UDP"]), select(vec![53u16, 80, 8080]));
     vec(port, 0..3)
 }
@@ -198,14 +198,9 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
             if dual {
                 addresses.push(IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(n)]));
             }
-            Pod { namespace, labels, addresses, named_ports, ..Pod::default() }
+            Pod { namespace, labels, addresses, named_ports }
         });
         let names = NAMESPACES.map(str::to_owned);
-        Cluster {
-            namespaces: names.into_iter().zip(namespaces).collect(),
-            pods: pods.collect(),
-            policies,
-            ..Cluster::default()
-        }
+        Cluster { namespaces: names.into_iter().zip(namespaces).collect(), pods: pods.collect(), policies }
     })
 }

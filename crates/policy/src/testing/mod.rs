@@ -3,13 +3,11 @@
 //! Behind the feature `testing`, which only tests ask for.
 
 mod built;
-mod cilium;
 mod clusters;
 
 use std::net::IpAddr;
 
 pub use built::Built;
-pub use cilium::{cilium, uniform_with_cilium};
 pub use clusters::{OUTSIDE, cluster, uniform};
 
 use crate::oracle::{Cluster, Remote};
@@ -18,11 +16,8 @@ use crate::table::Direction;
 /// The node's own address, which no pod has.
 pub const HOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 1, 254));
 
-/// Another node's.
-pub const OTHER_NODE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 1, 253));
-
 /// Ports that rules name, and their neighbours just outside.
-pub const PACKETS: [(u8, Option<u16>); 17] = [
+pub const PACKETS: [(u8, Option<u16>); 15] = [
     (6, Some(80)),
     (6, Some(78)),
     (6, Some(81)),
@@ -38,8 +33,6 @@ pub const PACKETS: [(u8, Option<u16>); 17] = [
     (132, Some(80)),
     (132, None),
     (1, None),
-    (1, Some(8)),
-    (1, Some(3)),
 ];
 
 /// Everybody a pod may talk to: pods under each of their addresses, strangers, its node.
@@ -48,7 +41,7 @@ pub fn remotes(cluster: &Cluster) -> Vec<Remote> {
     let pods =
         pods.flat_map(|(place, pod)| pod.addresses.iter().map(move |address| Remote::Pod(place, *address)));
     let outside = OUTSIDE.iter().map(|text| Remote::Address(text.parse::<IpAddr>().unwrap()));
-    pods.chain(outside).chain([Remote::LocalHost(HOST), Remote::RemoteNode(OTHER_NODE)]).collect()
+    pods.chain(outside).chain([Remote::LocalHost(HOST)]).collect()
 }
 
 /// Every packet worth a question: (pod, direction, remote, protocol, destination port).
@@ -59,23 +52,8 @@ pub fn cases(cluster: &Cluster) -> impl Iterator<Item = (usize, Direction, Remot
         Direction::BOTH.into_iter().flat_map(move |direction| {
             let remotes = remotes.clone();
             remotes.into_iter().flat_map(move |remote| {
-                PACKETS.into_iter().map(move |(proto, port)| {
-                    let (proto, port) = of_family(remote, proto, port);
-                    (local, direction, remote, proto, port)
-                })
+                PACKETS.into_iter().map(move |(proto, port)| (local, direction, remote, proto, port))
             })
         })
     })
-}
-
-/// ICMP is another protocol with other types in IPv6: an echo request there is of type 128.
-fn of_family(remote: Remote, proto: u8, port: Option<u16>) -> (u8, Option<u16>) {
-    let (Remote::Pod(_, address)
-    | Remote::Address(address)
-    | Remote::LocalHost(address)
-    | Remote::RemoteNode(address)) = remote;
-    match (proto, port) {
-        (1, port) if address.is_ipv6() => (58, port.map(|kind| if kind == 8 { 128 } else { kind })),
-        same => same,
-    }
 }

@@ -4,7 +4,6 @@
 //! cites the marker's rule, what was written before it is in the kernel too, and when none cites the marker of the
 //! set before, what was removed before it is gone as well. Then every attempt is made at once.
 
-pub mod cnp;
 pub mod np;
 pub mod random;
 
@@ -16,9 +15,6 @@ use std::process::Stdio;
 
 use fathom_lab::spec::{NamespaceSpec, PodSpec, Protocol, Spec};
 use fathom_lab::{Lab, Source, Where};
-use fathom_policy::Direction;
-use fathom_policy::oracle::{self, Cluster, Remote};
-use fathom_policy::spec::NetworkPolicy;
 
 use super::eventually_or_say;
 
@@ -62,13 +58,12 @@ pub enum Packet {
 }
 
 impl Packet {
-    /// IANA number and destination port; of ICMP, the type of an echo request.
+    /// IANA number and destination port.
     pub fn facts(self, v6: bool) -> (u8, Option<u16>) {
         match self {
             Packet::Tcp(port) => (6, Some(port)),
             Packet::Udp(port) => (17, Some(port)),
-            Packet::Icmp if v6 => (58, Some(128)),
-            Packet::Icmp => (1, Some(8)),
+            Packet::Icmp => (if v6 { 58 } else { 1 }, None),
         }
     }
 }
@@ -87,8 +82,7 @@ pub struct Matrix {
     pub lab: Lab,
     pub actors: Vec<Actor>,
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
-    /// (kind, namespace, name).
-    applied: Vec<(String, String, String)>,
+    applied: Vec<(String, String)>,
     rounds: usize,
 }
 
@@ -185,13 +179,13 @@ impl Matrix {
     ///
     /// Each is (kind, namespace, name, YAML).
     #[track_caller]
-    pub fn enforce(&mut self, policies: &[(String, String, String, String)]) {
-        for (kind, namespace, name) in std::mem::take(&mut self.applied) {
-            self.lab.delete_policy_of(&kind, &namespace, &name).unwrap();
+    pub fn enforce(&mut self, policies: &[(String, String, String)]) {
+        for (namespace, name) in std::mem::take(&mut self.applied) {
+            self.lab.delete_policy(&namespace, &name).unwrap();
         }
-        for (kind, namespace, name, yaml) in policies {
+        for (namespace, name, yaml) in policies {
             self.lab.apply_policy(yaml).unwrap();
-            self.applied.push((kind.clone(), namespace.clone(), name.clone()));
+            self.applied.push((namespace.clone(), name.clone()));
         }
         self.rounds += 1;
         let (marker, before) = (format!("{MARKER}-{}", self.rounds), format!("{MARKER}-{}", self.rounds - 1));
@@ -202,7 +196,7 @@ impl Matrix {
                  spec: {{podSelector: {{}}, policyTypes: [Ingress]}}\n"
             ))
             .unwrap();
-        self.applied.push(("NetworkPolicy".to_owned(), MARKER.to_owned(), marker.clone()));
+        self.applied.push((MARKER.to_owned(), marker.clone()));
         for node in ["node-a", "node-b"] {
             eventually_or_say(&format!("{node} to enforce {marker}"), || {
                 let rules = self.lab.rules(&Source::Node(node.to_owned())).map_err(|e| format!("{e:#}"))?;
@@ -212,34 +206,6 @@ impl Matrix {
                     .ok_or_else(|| format!("{marker}: {}, {before}: {}", cited(&marker), cited(&before)))
             });
         }
-    }
-
-    /// What the oracle is told, with these policies.
-    pub fn cluster(&self, policies: Vec<NetworkPolicy>) -> Cluster {
-        let pods = self.actors.iter().map(|actor| oracle::Pod {
-            namespace: actor.namespace.clone(),
-            labels: actor.labels.clone(),
-            addresses: actor.addresses.clone(),
-            named_ports: actor.named_ports.clone(),
-            ..oracle::Pod::default()
-        });
-        let namespaces = self.namespaces.clone();
-        Cluster { namespaces, pods: pods.collect(), policies, ..Cluster::default() }
-    }
-
-    /// What the oracle says: both ends' policies must allow it.
-    pub fn allowed(&self, cluster: &Cluster, attempt: &Attempt) -> bool {
-        let (proto, port) = attempt.packet.facts(attempt.v6);
-        let remote = |end: End| match end {
-            End::Pod(at) => Remote::Pod(at, self.actor_address(at, attempt.v6)),
-            End::Outside(address) => Remote::Address(address),
-            End::Node => Remote::LocalHost(self.actor_address(0, attempt.v6)),
-        };
-        let one = |local: End, direction, other: End| match local {
-            End::Pod(at) => oracle::allows(cluster, at, direction, remote(other), proto, port),
-            _ => true,
-        };
-        one(attempt.from, Direction::Egress, attempt.to) && one(attempt.to, Direction::Ingress, attempt.from)
     }
 
     /// Makes all attempts at once; whether each was answered.

@@ -30,18 +30,10 @@ pub fn of(value: &Value) -> Option<Edited> {
 
 /// Notes the edit in a policy; nobody asks it of other kinds.
 pub fn note(object: &mut Object, edited: Option<Edited>) {
-    let policies = match object {
-        Object::NetworkPolicy(policy) => std::slice::from_mut(policy),
-        Object::CiliumNetworkPolicy(policy) | Object::CiliumClusterwideNetworkPolicy(policy) => {
-            &mut Arc::make_mut(policy).parts[..]
-        }
-        _ => return,
-    };
-    for policy in policies {
-        if policy.meaning.meta.edited != edited {
-            let policy = Arc::make_mut(policy);
-            Arc::make_mut(&mut policy.meaning.meta).edited = edited.clone();
-        }
+    let Object::NetworkPolicy(policy) = object else { return };
+    if policy.meaning.meta.edited != edited {
+        let policy = Arc::make_mut(policy);
+        Arc::make_mut(&mut policy.meaning.meta).edited = edited;
     }
 }
 

@@ -1,6 +1,5 @@
 //! Kubernetes objects to the agent's own: the only place that knows the wire types.
 
-mod cilium;
 pub mod edited;
 mod error;
 mod field;
@@ -8,10 +7,10 @@ mod node;
 mod pod;
 mod policy;
 mod service;
+mod unknown;
 
 use std::sync::Arc;
 
-use fathom_kubernetes::unknown;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
@@ -57,11 +56,8 @@ pub fn object(kind: Kind, value: &Value) -> Converted {
     let mut unknown = Vec::new();
     let mut annotation = None;
     let object = match kind {
-        Kind::NetworkPolicy | Kind::CiliumNetworkPolicy | Kind::CiliumClusterwideNetworkPolicy => {
-            let mut converted = match kind {
-                Kind::NetworkPolicy => policy::from_value(value),
-                _ => cilium::from_value(kind, value),
-            };
+        Kind::NetworkPolicy => {
+            let mut converted = policy::from_value(value);
             if let Some(object) = &mut converted.object {
                 edited::note(object, edited::of(value));
             }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::unknown::{self, FieldPath, Step};
 use super::{ConvertError, Converted, InForce};
-use crate::cluster::model::{NetworkPolicy, Object, Written};
+use crate::cluster::model::{NetworkPolicy, Object};
 
 /// Converts a policy whatever is in it: what does not even have a policy's form restricts, in both
 /// directions, the pods its selector names (all of the namespace if that cannot be read either).
@@ -88,7 +88,7 @@ fn network_policy(object: wire::NetworkPolicy, unknown_fields: Box<[spec::Unknow
 
 fn understood(written: spec::NetworkPolicy) -> NetworkPolicy {
     let meaning = Policy::parse(&written);
-    NetworkPolicy { written: Written::Kubernetes(Box::new(written)), meaning }
+    NetworkPolicy { written, meaning }
 }
 
 fn closed(value: &Value) -> NetworkPolicy {
@@ -150,11 +150,6 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn written(policy: NetworkPolicy) -> spec::NetworkPolicy {
-        let Written::Kubernetes(written) = policy.written else { panic!("one of Kubernetes") };
-        *written
-    }
-
     fn read(spec: Value) -> (NetworkPolicy, Option<String>) {
         let converted = from_value(&json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
@@ -180,7 +175,7 @@ mod tests {
             "egress": [{}],
         }));
         assert_eq!(error, None);
-        let written = written(policy);
+        let written = policy.written;
         assert_eq!((written.namespace.as_str(), written.name.as_str()), ("live", "p"));
         assert_eq!(written.ingress[0].peers[0].namespace_selector, Some(spec::LabelSelector::default()));
         assert_eq!(written.ingress[0].peers[1].ip_block.as_ref().unwrap().except, ["10.1.0.0/16"]);
@@ -247,10 +242,9 @@ mod tests {
         let (policy, error) =
             read(json!({ "podSelector": { "matchLabels": { "app": "web" } }, "ingress": "nonsense" }));
         assert!(error.is_some());
-        let written = written(policy);
-        assert_eq!(written.pod_selector.match_labels["app"], "web");
-        assert_eq!(written.policy_types, ["Ingress", "Egress"]);
-        assert!(written.ingress.is_empty() && written.egress.is_empty());
+        assert_eq!(policy.written.pod_selector.match_labels["app"], "web");
+        assert_eq!(policy.written.policy_types, ["Ingress", "Egress"]);
+        assert!(policy.written.ingress.is_empty() && policy.written.egress.is_empty());
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub fn service(object: core::Service) -> Result<Service, ConvertError> {
             cluster_ips.push(ip);
         }
     }
-    let (mut external_ips, mut load_balancer_ips) = (Vec::new(), Vec::new());
+    let mut external_ips = Vec::new();
     for (i, ip) in spec.external_ips.iter().flatten().enumerate() {
         external_ips.push(field::address(format!("spec.externalIPs[{i}]"), ip)?);
     }
@@ -41,14 +41,10 @@ pub fn service(object: core::Service) -> Result<Service, ConvertError> {
     for (i, at) in taken.filter(|_| spec.type_.as_deref() == Some("LoadBalancer")) {
         if let Some(ip) = at.ip.as_deref().filter(|ip| !ip.is_empty()) {
             let ip = field::address(format!("status.loadBalancer.ingress[{i}].ip"), ip)?;
-            if !load_balancer_ips.contains(&ip) {
-                load_balancer_ips.push(ip);
+            if !external_ips.contains(&ip) {
+                external_ips.push(ip);
             }
         }
-    }
-    let mut source_ranges = Vec::new();
-    for (i, range) in spec.load_balancer_source_ranges.iter().flatten().enumerate() {
-        source_ranges.push(field::prefix(format!("spec.loadBalancerSourceRanges[{i}]"), range.trim())?);
     }
     let external_local = spec.external_traffic_policy.as_deref() == Some("Local");
     let health_check_port = match spec.health_check_node_port {
@@ -64,7 +60,6 @@ pub fn service(object: core::Service) -> Result<Service, ConvertError> {
     };
     let ports = spec.ports.unwrap_or_default().into_iter().enumerate();
     Ok(Service {
-        labels: metadata.labels.clone().unwrap_or_default(),
         namespace: super::namespace_of(&metadata),
         name: super::name_of(&metadata)?,
         cluster_ips,
@@ -73,8 +68,6 @@ pub fn service(object: core::Service) -> Result<Service, ConvertError> {
         affinity_seconds,
         local_only: spec.internal_traffic_policy.as_deref() == Some("Local"),
         external_ips: if external_name { Vec::new() } else { external_ips },
-        load_balancer_ips,
-        source_ranges,
         external_local,
         health_check_port,
         distribution: distribution(spec.traffic_distribution.as_deref()),
@@ -229,7 +222,7 @@ mod tests {
             "apiVersion": "v1", "kind": "Service", "metadata": { "name": "s" },
             "spec": {
                 "type": "LoadBalancer", "clusterIP": "10.96.0.10", "externalTrafficPolicy": "Local",
-                "loadBalancerSourceRanges": ["192.0.2.0/24"], "healthCheckNodePort": 31000, "externalIPs": ["203.0.113.1"],
+                "healthCheckNodePort": 31000, "externalIPs": ["203.0.113.1"],
                 "ports": [{ "port": 80, "nodePort": 30080 }, { "port": 81, "nodePort": 0 }],
             },
             "status": { "loadBalancer": { "ingress": [
@@ -237,10 +230,8 @@ mod tests {
             ] } },
         });
         let service = service(serde_json::from_value(object.clone()).unwrap()).unwrap();
-        let texts = |ips: &[std::net::IpAddr]| ips.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(texts(&service.external_ips), ["203.0.113.1"]);
-        assert_eq!(texts(&service.load_balancer_ips), ["203.0.113.2"]);
-        assert_eq!(service.source_ranges, ["192.0.2.0/24".parse().unwrap()]);
+        let texts: Vec<String> = service.external_ips.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["203.0.113.1", "203.0.113.2"]);
         assert!(service.external_local);
         assert_eq!(service.health_check_port.map(u16::from), Some(31000));
         let node_ports: Vec<_> = service.ports.iter().map(|port| port.node_port.map(u16::from)).collect();
@@ -250,7 +241,7 @@ mod tests {
         cluster_ip["spec"]["type"] = json!("ClusterIP");
         cluster_ip["spec"]["externalTrafficPolicy"] = json!("Cluster");
         let service = super::service(serde_json::from_value(cluster_ip).unwrap()).unwrap();
-        assert!(service.load_balancer_ips.is_empty(), "a load balancer's addresses are those of its type");
+        assert_eq!(service.external_ips.len(), 1, "a load balancer's addresses are those of its type");
         assert_eq!((service.external_local, service.health_check_port), (false, None));
     }
 

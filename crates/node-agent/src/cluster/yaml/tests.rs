@@ -243,9 +243,7 @@ fn a_policy_that_is_wrong_keeps_its_last_good_form_or_restricts() {
     };
     let mut view = view::View::default();
     let restricted = |deltas: Vec<Delta>| match &deltas[..] {
-        [Delta::Upsert(_, Object::NetworkPolicy(policy))] => {
-            policy.meaning.ingress.as_ref().is_some_and(Vec::is_empty)
-        }
+        [Delta::Upsert(_, Object::NetworkPolicy(policy))] => policy.written.ingress.is_empty(),
         other => panic!("one policy: {other:?}"),
     };
     view.put(Path::new("p.yaml"), policy("5"));

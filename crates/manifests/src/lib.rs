@@ -1,5 +1,5 @@
 //! The manifests of `manifests/`, built in, and put together the way kustomize does it, so that `kubectl apply -k`
-//! and `fathom install` apply the same objects.
+//! and a program apply the same objects.
 
 #![forbid(unsafe_code)]
 

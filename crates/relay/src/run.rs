@@ -20,7 +20,7 @@ use tonic::service::Routes;
 use crate::agent::RelayAgent;
 use crate::config::Config;
 use crate::dial::Dialer;
-use crate::identities;
+use crate::leading;
 use crate::metrics::Metrics;
 use crate::peers::{self, Peer, Peers};
 use crate::policies::RelayPolicies;
@@ -72,7 +72,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
         None => drop(list),
     }
-    let collecting = identities::start(&config.identities, &config.certificates).await?;
+    let collecting = leading::start(&config.identities, &config.certificates).await?;
     let mut metrics = Metrics::new();
     if let Some(collecting) = &collecting {
         metrics.add(collecting.metrics());
